@@ -1,0 +1,120 @@
+package v1alpha1
+
+// Condition types, after the kstatus conventions: Ready is always present, the
+// others only while they are True.
+const (
+	// ConditionReady is True when what was last observed in the cloud is what
+	// the spec declares.
+	ConditionReady = "Ready"
+
+	// ConditionReconciling is True while the operator works towards the spec on
+	// its own: a change is under way, or a passing fault is being retried.
+	ConditionReconciling = "Reconciling"
+
+	// ConditionStalled is True when somebody has to act. The operator still
+	// looks again, slowly, so that nothing needs a restart to recover.
+	ConditionStalled = "Stalled"
+
+	// ConditionSuspended is True while spec.suspend keeps the operator from
+	// calling the cloud for this resource.
+	ConditionSuspended = "Suspended"
+)
+
+// Reasons of the conditions. Failures use the same words for their events.
+const (
+	// ReasonInSync says that the cloud is as declared. Nothing to do.
+	ReasonInSync = "InSync"
+
+	// ReasonProgressing says that a change is under way. Wait a moment.
+	ReasonProgressing = "Progressing"
+
+	// ReasonDriftDetected says that the group differs from the spec and that
+	// managementPolicy Observe forbids to change it. Correct the group or the
+	// spec, or set managementPolicy to Enforce.
+	ReasonDriftDetected = "DriftDetected"
+
+	// ReasonSuspended says that spec.suspend is true: what the resource shows
+	// is what was last observed. Set suspend to false to go on.
+	ReasonSuspended = "Suspended"
+
+	// ReasonThrottled says that ECS refuses calls for being too many, or that
+	// the operator holds them back to stay below the quota. It slows down by
+	// itself; lower --ecs-qps or raise the quota if it stays.
+	ReasonThrottled = "Throttled"
+
+	// ReasonCloudUnavailable says that the last call failed for a reason that
+	// passes: no connection, a timeout, an internal error of ECS, a concurrent
+	// operation on the group, or a code that the operator does not know.
+	// status.lastError holds it. It is retried with backoff.
+	ReasonCloudUnavailable = "CloudUnavailable"
+
+	// ReasonSecurityGroupNotFound says that the region has no such group in
+	// this account. Check spec.regionId and spec.securityGroupId; if the group
+	// is created later, the operator finds it.
+	ReasonSecurityGroupNotFound = "SecurityGroupNotFound"
+
+	// ReasonUnsupportedSecurityGroupType says that the group is an advanced
+	// (enterprise) one, whose instances are always isolated from one another.
+	// Delete the resource.
+	ReasonUnsupportedSecurityGroupType = "UnsupportedSecurityGroupType"
+
+	// ReasonManagedByCloudProduct says that the group belongs to a cloud
+	// product, which alone may change it. Delete the resource.
+	ReasonManagedByCloudProduct = "ManagedByCloudProduct"
+
+	// ReasonInvalidRequest says that ECS refuses a parameter, for example a
+	// region that does not exist. status.lastError names it; correct the spec.
+	ReasonInvalidRequest = "InvalidRequest"
+
+	// ReasonAccessDenied says that ECS refuses the key, signature, token or RAM
+	// permission. Correct the credentials or the RAM policy.
+	ReasonAccessDenied = "AccessDenied"
+
+	// ReasonAccountNotReady says that there are no usable credentials: the
+	// account or its Secret is missing or malformed, or may not be used from
+	// this namespace. The message says which.
+	ReasonAccountNotReady = "AccountNotReady"
+
+	// ReasonConflict says that an older resource owns the same group; the
+	// message names it. Delete one of the two.
+	ReasonConflict = "Conflict"
+
+	// ReasonContested says that somebody keeps undoing the operator's change:
+	// three corrections within an hour. Corrections are spaced further and
+	// further apart. Find the other tool, or set managementPolicy to Observe.
+	ReasonContested = "Contested"
+
+	// ReasonRestoring says that the resource is being deleted and that the
+	// original value has not been put back yet. status.lastError says why.
+	ReasonRestoring = "Restoring"
+)
+
+// Reasons of events that are not reasons of a condition as well.
+const (
+	// EventModified tells of a change that the spec asked for.
+	EventModified = "Modified"
+
+	// EventDriftCorrected tells of a change that put a drift right.
+	EventDriftCorrected = "DriftCorrected"
+
+	// EventRestored tells that the original value was put back at deletion.
+	EventRestored = "Restored"
+
+	// EventRestoreSkipped tells that the group was left as it is at deletion
+	// although deletionPolicy is Restore, and why.
+	EventRestoreSkipped = "RestoreSkipped"
+)
+
+const (
+	// FinalizerRestore holds a resource with deletionPolicy Restore until the
+	// original value is back, or there is nothing to put back.
+	FinalizerRestore = "ecs.alibabacloud.com/restore"
+
+	// AnnotationReconcileRequestedAt has the cloud observed at once whenever it
+	// gets a new value, of any text.
+	AnnotationReconcileRequestedAt = "ecs.alibabacloud.com/reconcile-requested-at"
+
+	// AnnotationAbandon set to "true" gives up on putting back the original
+	// value, so that a resource whose deletion waits for the cloud can go.
+	AnnotationAbandon = "ecs.alibabacloud.com/abandon"
+)
