@@ -1,0 +1,307 @@
+// Package ratelimit decides when one more request may be sent. A Governor keeps
+// one stream of requests (one account, region and action) below a configured
+// rate, learns the lower rate that the other side really grants from its
+// refusals, and hands out turns by priority. It never sleeps: who has no turn is
+// told when to ask again. It knows neither Kubernetes nor ECS.
+package ratelimit
+
+import (
+	"math"
+	"sync"
+	"time"
+)
+
+// Priority orders those who wait for a turn; a lower value goes first.
+type Priority int
+
+const (
+	// Finish is for the rest of a pass that has begun: a change and its read-back.
+	Finish Priority = iota
+	// Edit is for what a user asked for.
+	Edit
+	// Resync is for periodic work.
+	Resync
+
+	priorities = 3
+)
+
+// Outcome is what became of a request that was given a turn.
+type Outcome int
+
+const (
+	// Answered is any answer but a refusal for rate.
+	Answered Outcome = iota
+	// Throttled is a refusal for rate.
+	Throttled
+	// Lost is no answer at all: it says nothing about the rate.
+	Lost
+)
+
+const (
+	// backoffShare is the share of the granted rate at which sending goes on
+	// after a refusal: what is given up (7 %) pays for the next try above it.
+	backoffShare = 0.93
+	// climb is how long the way back to the refused rate takes. At 1 request per
+	// second a refusal a minute is still less than 2 % of the answers.
+	climb = time.Minute
+	// doubling is how often the rate doubles beyond the last refused rate, for
+	// the day on which the quota was raised.
+	doubling = 30 * time.Second
+	// shortestPause is how long nothing is sent after a refusal, at least.
+	shortestPause = 500 * time.Millisecond
+	// maxPause bounds what the other side may ask for.
+	maxPause = 2 * time.Minute
+	// minRate keeps a probe going, in requests per second.
+	minRate = 0.1
+	// longestWait is how long a low rate keeps anybody from asking again, since
+	// the rate may have risen meanwhile.
+	longestWait = 15 * time.Second
+	// forgotten is how long after its time a waiter that did not come back
+	// counts as gone.
+	forgotten = 10 * time.Second
+)
+
+// Governor gives turns to one stream of requests. Use New.
+type Governor struct {
+	mu    sync.Mutex
+	now   func() time.Time
+	limit float64 // requests per second, as configured
+	burst float64
+
+	tokens  float64
+	updated time.Time
+
+	ceiling   float64   // the rate that was refused last; the configured one before any refusal
+	base      float64   // the rate at since
+	since     time.Time // of the last refusal or recovery
+	pausedTo  time.Time
+	refusals  int  // in a row
+	probing   bool // one request is under way to see whether the refusals are over
+	minute    time.Time
+	answered  int // in the current minute
+	recent    float64
+	recentAt  time.Time
+	busyFrom  time.Time // since when answers have come without a gap
+	waiting   [priorities]line
+	lastSweep time.Time
+}
+
+// line is the queue of one priority, as tickets: who holds ticket n has about
+// n - served others before it.
+type line struct {
+	holders map[string]*ticket
+	issued  int
+	served  int
+}
+
+type ticket struct {
+	number int
+	due    time.Time
+}
+
+// New returns a Governor for limit requests per second with the given burst. Now
+// is the clock.
+func New(limit float64, burst int, now func() time.Time) *Governor {
+	t := now()
+	g := &Governor{now: now, limit: limit, burst: math.Max(1, float64(burst)), updated: t, since: t,
+		ceiling: limit, base: limit, recentAt: t, busyFrom: t, minute: t.Truncate(time.Minute), lastSweep: t}
+	g.tokens = g.burst
+	for i := range g.waiting {
+		g.waiting[i].holders = map[string]*ticket{}
+	}
+	return g
+}
+
+// Take asks for a turn for id. Zero means go, and obliges to call Done; anything
+// else is how long to wait before asking again with the same id.
+func (g *Governor) Take(id string, p Priority) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now()
+	g.advance(now)
+
+	ahead := 0
+	for higher := range p {
+		ahead += len(g.waiting[higher].holders)
+	}
+	l := &g.waiting[p]
+	held, waited := l.holders[id]
+	probeBusy := g.refusals > 0 && g.probing
+	if !now.Before(g.pausedTo) && !probeBusy && g.tokens >= float64(1+ahead) {
+		g.tokens--
+		g.probing = g.refusals > 0
+		if waited {
+			delete(l.holders, id)
+			l.served++
+		}
+		return 0
+	}
+	if !waited {
+		held = &ticket{number: l.issued}
+		l.issued++
+		l.holders[id] = held
+	}
+	// While a probe is under way nobody knows the rate: ask again soon.
+	place := float64(ahead + max(1, held.number-l.served+1))
+	missing := place - min(g.tokens, place-0.5)
+	wait := min(seconds(missing/g.rate(now)), max(seconds(missing/g.limit), longestWait))
+	if paused := g.pausedTo.Sub(now); paused > 0 {
+		wait += paused
+	}
+	wait = max(wait, 5*time.Millisecond)
+	held.due = now.Add(wait)
+	return wait
+}
+
+// Done tells what became of a request. RetryAfter is how long the other side
+// asked to wait, zero if it did not say.
+func (g *Governor) Done(o Outcome, retryAfter time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now()
+	g.advance(now)
+	wasProbe := g.probing
+	g.probing = false
+	switch o {
+	case Answered:
+		g.answered++
+		g.count(now)
+		if g.refusals > 0 && wasProbe {
+			g.refusals = 0
+			g.tokens = math.Min(g.tokens, 1)
+		}
+	case Throttled:
+		g.throttled(now, wasProbe)
+		if retryAfter > 0 {
+			g.pause(now.Add(min(retryAfter, maxPause)))
+		}
+	case Lost:
+	}
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// Rate is the present rate in requests per second.
+func (g *Governor) Rate() float64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.rate(g.now())
+}
+
+// Idle tells whether nobody waits and nothing was learnt that would be lost with
+// the Governor.
+func (g *Governor) Idle() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now()
+	g.advance(now)
+	for i := range g.waiting {
+		if len(g.waiting[i].holders) > 0 {
+			return false
+		}
+	}
+	return g.rate(now) >= g.limit && g.tokens >= g.burst
+}
+
+// throttled learns from a refusal. Requests that were under way together are
+// refused together: only the first of them teaches anything, until a probe is
+// refused too.
+func (g *Governor) throttled(now time.Time, wasProbe bool) {
+	switch {
+	case g.refusals == 0:
+		g.refusals = 1
+		granted := math.Min(g.rate(now), g.recentRate(now))
+		if granted == 0 {
+			granted = g.rate(now)
+		}
+		g.ceiling = math.Max(granted, minRate)
+		g.base = math.Max(granted*backoffShare, minRate)
+		g.since = now
+		g.tokens = 0
+		g.pause(now.Add(g.firstPause()))
+	case wasProbe:
+		g.refusals++
+		next := now.Add(g.firstPause() << min(g.refusals-1, 8))
+		if turn := g.minute.Add(time.Minute); next.After(turn) {
+			// The window counts by the minute: what it granted is what came through.
+			next = turn
+			g.base = math.Max(float64(g.answered)/time.Minute.Seconds(), minRate)
+		}
+		g.since = next
+		g.tokens = 0
+		g.pause(next)
+	}
+}
+
+func (g *Governor) pause(until time.Time) {
+	if until.After(g.pausedTo) {
+		g.pausedTo = until
+	}
+}
+
+// firstPause is how long nothing is sent after a refusal: long enough for one
+// more request to be granted. Each probe that is refused as well doubles it,
+// until the minute turns.
+func (g *Governor) firstPause() time.Duration {
+	return min(max(shortestPause, seconds(1.5/g.base)), 10*time.Second)
+}
+
+// rate climbs from base to ceiling, and then doubles at intervals up to the
+// configured limit.
+func (g *Governor) rate(now time.Time) float64 {
+	if g.ceiling >= g.limit && g.base >= g.limit {
+		return g.limit
+	}
+	elapsed := max(0, now.Sub(g.since))
+	if elapsed <= climb {
+		return math.Min(g.limit, g.base+(g.ceiling-g.base)*float64(elapsed)/float64(climb))
+	}
+	return math.Min(g.limit, g.ceiling*math.Exp2(float64(elapsed-climb)/float64(doubling)))
+}
+
+// recentSpan is the time constant of the recent rate.
+const recentSpan = 10 * time.Second
+
+// count notes an answer for recentRate, which starts anew after a gap: an idle
+// hour says nothing about what is granted.
+func (g *Governor) count(now time.Time) {
+	gap := now.Sub(g.recentAt)
+	if gap > recentSpan {
+		g.recent, g.busyFrom = 0, now
+	}
+	g.recent = g.recent*math.Exp(-float64(gap)/float64(recentSpan)) + 1
+	g.recentAt = now
+}
+
+// recentRate is what was answered per second since answers have come without a
+// gap, the latest weighing most. A burst that was granted at once counts as a
+// second's worth.
+func (g *Governor) recentRate(now time.Time) float64 {
+	busy := max(now.Sub(g.busyFrom), time.Second)
+	faded := g.recent * math.Exp(-float64(now.Sub(g.recentAt))/float64(recentSpan))
+	return faded / (recentSpan.Seconds() * (1 - math.Exp(-float64(busy)/float64(recentSpan))))
+}
+
+// advance brings the bucket, the minute and the lines up to now.
+func (g *Governor) advance(now time.Time) {
+	if d := now.Sub(g.updated); d > 0 {
+		g.tokens = math.Min(g.burst, g.tokens+d.Seconds()*g.rate(now))
+		g.updated = now
+	}
+	if m := now.Truncate(time.Minute); m.After(g.minute) {
+		g.minute, g.answered = m, 0
+	}
+	if now.Sub(g.lastSweep) < time.Second {
+		return
+	}
+	g.lastSweep = now
+	for i := range g.waiting {
+		l := &g.waiting[i]
+		for id, t := range l.holders {
+			if now.Sub(t.due) > forgotten {
+				delete(l.holders, id)
+				l.served++
+			}
+		}
+	}
+}

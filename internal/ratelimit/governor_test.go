@@ -1,0 +1,243 @@
+package ratelimit
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// world drives a Governor in simulated time against a server that grants
+// requests as grant says.
+type world struct {
+	now time.Time
+	g   *Governor
+}
+
+func newWorld(limit float64, burst int) *world {
+	w := &world{now: time.Date(2026, 11, 24, 10, 0, 7, 0, time.UTC)}
+	w.g = New(limit, burst, func() time.Time { return w.now })
+	return w
+}
+
+// converge has as many callers as there are jobs ask for a turn each, sixteen
+// requests at most under way at once, until all are served or the deadline is
+// over; it returns the good and the refused answers.
+func (w *world) converge(jobs int, deadline time.Duration, grant func(time.Time) bool) (good, refused int) {
+	const latency = 20 * time.Millisecond
+	queue := make(events, 0, jobs)
+	for i := range jobs {
+		queue = append(queue, event{at: w.now, job: strconv.Itoa(i)})
+	}
+	heap.Init(&queue)
+	flight := 0
+	for end := w.now.Add(deadline); len(queue) > 0 && w.now.Before(end); {
+		e := heap.Pop(&queue).(event)
+		w.now = later(w.now, e.at)
+		switch {
+		case e.answer && e.ok:
+			flight--
+			good++
+			w.g.Done(Answered, 0)
+		case e.answer:
+			flight--
+			refused++
+			w.g.Done(Throttled, 0)
+			heap.Push(&queue, event{at: w.now, job: e.job})
+		case flight == 16:
+			heap.Push(&queue, event{at: w.now.Add(time.Millisecond), job: e.job})
+		default:
+			if wait := w.g.Take(e.job, Resync); wait > 0 {
+				heap.Push(&queue, event{at: w.now.Add(wait), job: e.job})
+				continue
+			}
+			flight++
+			heap.Push(&queue, event{at: w.now.Add(latency), job: e.job, answer: true, ok: grant(w.now)})
+		}
+	}
+	return good, refused
+}
+
+// event is a caller that asks for a turn, or the answer to its request.
+type event struct {
+	at         time.Time
+	job        string
+	answer, ok bool
+}
+
+type events []event
+
+func (e events) Len() int           { return len(e) }
+func (e events) Less(i, j int) bool { return e[i].at.Before(e[j].at) }
+func (e events) Swap(i, j int)      { e[i], e[j] = e[j], e[i] }
+func (e *events) Push(x any)        { *e = append(*e, x.(event)) }
+func (e *events) Pop() any {
+	last := (*e)[len(*e)-1]
+	*e = (*e)[:len(*e)-1]
+	return last
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// perSecond is a token bucket that holds one second's worth.
+func perSecond(rate float64) func(time.Time) bool {
+	tokens, last := rate, time.Time{}
+	return func(now time.Time) bool {
+		if !last.IsZero() {
+			tokens = min(rate, tokens+now.Sub(last).Seconds()*rate)
+		}
+		last = now
+		if tokens < 1 {
+			return false
+		}
+		tokens--
+		return true
+	}
+}
+
+// perMinute grants n per minute of the clock, less what another tool eats.
+func perMinute(n int, eaten func(minute time.Time) int) func(time.Time) bool {
+	var minute time.Time
+	used := 0
+	return func(now time.Time) bool {
+		if m := now.Truncate(time.Minute); !m.Equal(minute) {
+			minute, used = m, eaten(m)
+		}
+		used++
+		return used <= n
+	}
+}
+
+func TestUsesAllOfTheConfiguredRateWhereNothingIsRefused(t *testing.T) {
+	w := newWorld(50, 10)
+	start := w.now
+	good, refused := w.converge(2000, time.Hour, func(time.Time) bool { return true })
+	took := w.now.Sub(start).Seconds()
+	if good != 2000 || refused != 0 {
+		t.Fatalf("good %d, refused %d", good, refused)
+	}
+	if share := (2000 - 10) / 50.0 / took; share < 0.97 || share > 1.01 {
+		t.Errorf("took %.1f s, %.3f of the configured rate; want 0.97 to 1", took, share)
+	}
+}
+
+func TestLearnsARateTenTimesLowerThanConfigured(t *testing.T) {
+	for _, rate := range []float64{5, 20, 100} {
+		t.Run(fmt.Sprint(rate), func(t *testing.T) {
+			w := newWorld(10*rate, int(20*rate))
+			start := w.now
+			jobs := int(600 * rate)
+			good, refused := w.converge(min(jobs, 12000), time.Hour, perSecond(rate))
+			took := w.now.Sub(start).Seconds()
+			useful := float64(good) / took / rate
+			share := float64(refused) / float64(good+refused)
+			t.Logf("rate %g: %.3f of what is granted, %.2f %% refused", rate, useful, 100*share)
+			if useful < 0.9 {
+				t.Errorf("only %.3f of what is granted", useful)
+			}
+			if share > 0.03 {
+				t.Errorf("%.1f %% of the answers were refusals", 100*share)
+			}
+		})
+	}
+}
+
+func TestReturnsWhenTheMinuteTurns(t *testing.T) {
+	w := newWorld(10, 20)
+	first := w.now.Truncate(time.Minute)
+	grant := perMinute(300, func(m time.Time) int {
+		if m.Equal(first) {
+			return 280
+		}
+		return 0
+	})
+	good, refused := w.converge(1200, 10*time.Minute, grant)
+	if good != 1200 {
+		t.Fatalf("%d of 1200 done in 10 minutes, at least 5 of which grant 300", good)
+	}
+	if share := float64(refused) / float64(good+refused); share > 0.03 {
+		t.Errorf("%.1f %% of the answers were refusals (%d)", 100*share, refused)
+	}
+}
+
+func TestAnEditGoesBeforeABacklogOfResyncs(t *testing.T) {
+	w := newWorld(10, 1)
+	for i := range 10000 {
+		w.g.Take(fmt.Sprint("resync", i), Resync)
+	}
+	served := 0
+	due := w.now
+	next := map[int]time.Time{}
+	for range 2000 {
+		w.now = w.now.Add(time.Millisecond)
+		if !due.After(w.now) {
+			wait := w.g.Take("edit", Edit)
+			if wait == 0 {
+				w.g.Done(Answered, 0)
+				if served > 2 {
+					t.Errorf("%d resyncs went first", served)
+				}
+				return
+			}
+			due = w.now.Add(wait)
+		}
+		for range 3 { // whoever comes by
+			i := rand.IntN(10000) //nolint:gosec // a simulation
+			if next[i].After(w.now) {
+				continue
+			}
+			if wait := w.g.Take(fmt.Sprint("resync", i), Resync); wait > 0 {
+				next[i] = w.now.Add(wait)
+				continue
+			}
+			served++
+			w.g.Done(Answered, 0)
+		}
+	}
+	t.Fatal("the edit was not served in 2 s at 10 per second")
+}
+
+func TestWaitsAsLongAsItIsTold(t *testing.T) {
+	w := newWorld(10, 5)
+	if wait := w.g.Take("a", Edit); wait != 0 {
+		t.Fatalf("no turn at first: %v", wait)
+	}
+	w.g.Done(Throttled, 20*time.Second)
+	if wait := w.g.Take("a", Edit); wait < 20*time.Second {
+		t.Errorf("asked again in %v, was told 20 s", wait)
+	}
+	w.now = w.now.Add(21 * time.Second)
+	if wait := w.g.Take("a", Edit); wait != 0 {
+		t.Errorf("no probe after the wait: %v", wait)
+	}
+	if wait := w.g.Take("b", Edit); wait == 0 {
+		t.Error("a second request went out while the probe was under way")
+	}
+	w.g.Done(Lost, 0)
+	w.now = w.now.Add(10 * time.Second)
+	if wait := w.g.Take("b", Edit); wait != 0 {
+		t.Errorf("a lost probe stopped everything: %v", wait)
+	}
+}
+
+func TestWhoDoesNotComeBackHoldsUpNobody(t *testing.T) {
+	w := newWorld(1, 1)
+	w.g.Take("first", Edit)
+	w.g.Done(Answered, 0)
+	for i := range 50 {
+		w.g.Take(fmt.Sprint("gone", i), Edit)
+	}
+	w.now = w.now.Add(2 * time.Minute)
+	w.g.Take("sweeps", Resync)
+	w.now = w.now.Add(2 * time.Second)
+	if wait := w.g.Take("resync", Resync); wait != 0 {
+		t.Errorf("waits %v behind callers that are gone", wait)
+	}
+}
