@@ -83,10 +83,6 @@ const (
 	// three corrections within an hour. Corrections are spaced further and
 	// further apart. Find the other tool, or set managementPolicy to Observe.
 	ReasonContested = "Contested"
-
-	// ReasonRestoring says that the resource is being deleted and that the
-	// original value has not been put back yet. status.lastError says why.
-	ReasonRestoring = "Restoring"
 )
 
 // Reasons of events that are not reasons of a condition as well.

@@ -92,6 +92,7 @@ type SecurityGroupPolicySpec struct {
 	// resyncInterval is how often the cloud is observed again, for example 10m
 	// or 1h30m; 30s at least. Without it the manager's --resync-interval holds.
 	// +optional
+	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}([.][0-9]{1,3})?(ms|s|m|h)){1,4}$') && duration(self) >= duration('30s')",message="resyncInterval must be a duration of at least 30s, for example 10m or 1h30m"
 	ResyncInterval *metav1.Duration `json:"resyncInterval,omitempty"`

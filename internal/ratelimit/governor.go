@@ -96,6 +96,7 @@ type line struct {
 
 type ticket struct {
 	number int
+	asked  time.Time
 	due    time.Time
 }
 
@@ -112,9 +113,10 @@ func New(limit float64, burst int, now func() time.Time) *Governor {
 	return g
 }
 
-// Take asks for a turn for id. Zero means go, and obliges to call Done; anything
-// else is how long to wait before asking again with the same id.
-func (g *Governor) Take(id string, p Priority) time.Duration {
+// Take asks for a turn for id. A wait of zero means go, and obliges to call Done;
+// anything else is how long to wait before asking again with the same id. Waited
+// is how long it has been since id asked first.
+func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
@@ -125,32 +127,33 @@ func (g *Governor) Take(id string, p Priority) time.Duration {
 		ahead += len(g.waiting[higher].holders)
 	}
 	l := &g.waiting[p]
-	held, waited := l.holders[id]
+	held, waits := l.holders[id]
 	probeBusy := g.refusals > 0 && g.probing
 	if !now.Before(g.pausedTo) && !probeBusy && g.tokens >= float64(1+ahead) {
 		g.tokens--
 		g.probing = g.refusals > 0
-		if waited {
+		if waits {
 			delete(l.holders, id)
 			l.served++
+			waited = now.Sub(held.asked)
 		}
-		return 0
+		return 0, waited
 	}
-	if !waited {
-		held = &ticket{number: l.issued}
+	if !waits {
+		held = &ticket{number: l.issued, asked: now}
 		l.issued++
 		l.holders[id] = held
 	}
 	// While a probe is under way nobody knows the rate: ask again soon.
 	place := float64(ahead + max(1, held.number-l.served+1))
 	missing := place - min(g.tokens, place-0.5)
-	wait := min(seconds(missing/g.rate(now)), max(seconds(missing/g.limit), longestWait))
+	wait = min(seconds(missing/g.rate(now)), max(seconds(missing/g.limit), longestWait))
 	if paused := g.pausedTo.Sub(now); paused > 0 {
 		wait += paused
 	}
 	wait = max(wait, 5*time.Millisecond)
 	held.due = now.Add(wait)
-	return wait
+	return wait, now.Sub(held.asked)
 }
 
 // Done tells what became of a request. RetryAfter is how long the other side

@@ -49,7 +49,7 @@ func (w *world) converge(jobs int, deadline time.Duration, grant func(time.Time)
 		case flight == 16:
 			heap.Push(&queue, event{at: w.now.Add(time.Millisecond), job: e.job})
 		default:
-			if wait := w.g.Take(e.job, Resync); wait > 0 {
+			if wait, _ := w.g.Take(e.job, Resync); wait > 0 {
 				heap.Push(&queue, event{at: w.now.Add(wait), job: e.job})
 				continue
 			}
@@ -178,7 +178,7 @@ func TestAnEditGoesBeforeABacklogOfResyncs(t *testing.T) {
 	for range 2000 {
 		w.now = w.now.Add(time.Millisecond)
 		if !due.After(w.now) {
-			wait := w.g.Take("edit", Edit)
+			wait, _ := w.g.Take("edit", Edit)
 			if wait == 0 {
 				w.g.Done(Answered, 0)
 				if served > 2 {
@@ -193,7 +193,7 @@ func TestAnEditGoesBeforeABacklogOfResyncs(t *testing.T) {
 			if next[i].After(w.now) {
 				continue
 			}
-			if wait := w.g.Take(fmt.Sprint("resync", i), Resync); wait > 0 {
+			if wait, _ := w.g.Take(fmt.Sprint("resync", i), Resync); wait > 0 {
 				next[i] = w.now.Add(wait)
 				continue
 			}
@@ -206,23 +206,23 @@ func TestAnEditGoesBeforeABacklogOfResyncs(t *testing.T) {
 
 func TestWaitsAsLongAsItIsTold(t *testing.T) {
 	w := newWorld(10, 5)
-	if wait := w.g.Take("a", Edit); wait != 0 {
+	if wait, _ := w.g.Take("a", Edit); wait != 0 {
 		t.Fatalf("no turn at first: %v", wait)
 	}
 	w.g.Done(Throttled, 20*time.Second)
-	if wait := w.g.Take("a", Edit); wait < 20*time.Second {
+	if wait, _ := w.g.Take("a", Edit); wait < 20*time.Second {
 		t.Errorf("asked again in %v, was told 20 s", wait)
 	}
 	w.now = w.now.Add(21 * time.Second)
-	if wait := w.g.Take("a", Edit); wait != 0 {
+	if wait, _ := w.g.Take("a", Edit); wait != 0 {
 		t.Errorf("no probe after the wait: %v", wait)
 	}
-	if wait := w.g.Take("b", Edit); wait == 0 {
+	if wait, _ := w.g.Take("b", Edit); wait == 0 {
 		t.Error("a second request went out while the probe was under way")
 	}
 	w.g.Done(Lost, 0)
 	w.now = w.now.Add(10 * time.Second)
-	if wait := w.g.Take("b", Edit); wait != 0 {
+	if wait, _ := w.g.Take("b", Edit); wait != 0 {
 		t.Errorf("a lost probe stopped everything: %v", wait)
 	}
 }
@@ -237,7 +237,7 @@ func TestWhoDoesNotComeBackHoldsUpNobody(t *testing.T) {
 	w.now = w.now.Add(2 * time.Minute)
 	w.g.Take("sweeps", Resync)
 	w.now = w.now.Add(2 * time.Second)
-	if wait := w.g.Take("resync", Resync); wait != 0 {
+	if wait, _ := w.g.Take("resync", Resync); wait != 0 {
 		t.Errorf("waits %v behind callers that are gone", wait)
 	}
 }

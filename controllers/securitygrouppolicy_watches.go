@@ -1,0 +1,256 @@
+package controllers
+
+import (
+	"context"
+	"hash/fnv"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+)
+
+// indexGroup finds the resources that name the same group.
+const indexGroup = "spec.group"
+
+func groupKey(p *v1alpha1.SecurityGroupPolicy) string {
+	return p.Spec.RegionID + "/" + p.Spec.SecurityGroupID
+}
+
+const (
+	// firstBackoff and maxBackoff bound the wait after a failure that passes.
+	firstBackoff = time.Second
+	maxBackoff   = 5 * time.Minute
+	// minSlow and maxSlow bound the wait after one that does not.
+	minSlow = 5 * time.Minute
+	maxSlow = 15 * time.Minute
+	// unknownOwner is how often a resource asks whether an older one owns its
+	// group, beside being woken when that is known.
+	unknownOwner = 10 * time.Second
+	// passLimit ends a pass that hangs: three calls, their turns and the writes.
+	passLimit = 2 * time.Minute
+)
+
+// memory is what the reconciler knows beside the cluster, and can lose: it speaks
+// only of when, never of what.
+type memory struct {
+	backoff workqueue.TypedRateLimiter[types.NamespacedName]
+
+	mu       sync.Mutex
+	observed map[types.NamespacedName]time.Time
+}
+
+func (r *SecurityGroupPolicyReconciler) noteObserved(p *v1alpha1.SecurityGroupPolicy) {
+	r.memory.mu.Lock()
+	defer r.memory.mu.Unlock()
+	r.memory.observed[client.ObjectKeyFromObject(p)] = r.Clock.Now()
+}
+
+func (r *SecurityGroupPolicyReconciler) observedAt(key types.NamespacedName) (time.Time, bool) {
+	r.memory.mu.Lock()
+	defer r.memory.mu.Unlock()
+	t, ok := r.memory.observed[key]
+	return t, ok
+}
+
+func (r *SecurityGroupPolicyReconciler) forget(key types.NamespacedName) {
+	r.memory.backoff.Forget(key)
+	r.memory.mu.Lock()
+	defer r.memory.mu.Unlock()
+	delete(r.memory.observed, key)
+}
+
+// SetupWithManager registers the reconciler, its index and what wakes it.
+func (r *SecurityGroupPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	r.memory.backoff = workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, maxBackoff)
+	r.memory.observed = map[types.NamespacedName]time.Time{}
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.SecurityGroupPolicy{}, indexGroup, //nolint:forbidigo // no request yet
+		func(o client.Object) []string { return []string{groupKey(o.(*v1alpha1.SecurityGroupPolicy))} }); err != nil {
+		return err
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("securitygrouppolicy").
+		For(&v1alpha1.SecurityGroupPolicy{}, builder.WithPredicates(r.asksForAPass())).
+		Watches(&v1alpha1.SecurityGroupPolicy{}, handler.EnqueueRequestsFromMapFunc(r.siblings), builder.WithPredicates(ownershipMayMove())).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: r.MaxConcurrentReconciles,
+			ReconciliationTimeout:   passLimit,
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstBackoff, maxBackoff),
+		}).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// asksForAPass lets through what the operator has to answer: a new spec, a
+// request for a look at once, a deletion. Its own status writes are none of these.
+func (r *SecurityGroupPolicyReconciler) asksForAPass() predicate.Predicate {
+	return predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			was, is := e.ObjectOld.GetAnnotations(), e.ObjectNew.GetAnnotations()
+			return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
+				e.ObjectOld.GetUID() != e.ObjectNew.GetUID() ||
+				e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() ||
+				was[v1alpha1.AnnotationReconcileRequestedAt] != is[v1alpha1.AnnotationReconcileRequestedAt] ||
+				was[v1alpha1.AnnotationAbandon] != is[v1alpha1.AnnotationAbandon]
+		},
+		DeleteFunc: func(e event.DeleteEvent) bool {
+			r.forget(client.ObjectKeyFromObject(e.Object))
+			return false
+		},
+	}
+}
+
+// ownershipMayMove lets through what can make another resource the owner.
+func ownershipMayMove() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc: func(event.CreateEvent) bool { return false },
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			was, is := e.ObjectOld.(*v1alpha1.SecurityGroupPolicy), e.ObjectNew.(*v1alpha1.SecurityGroupPolicy)
+			return claimOf(was) != claimOf(is)
+		},
+	}
+}
+
+// siblings are the other resources that name the same group.
+func (r *SecurityGroupPolicyReconciler) siblings(ctx context.Context, o client.Object) []reconcile.Request {
+	p := o.(*v1alpha1.SecurityGroupPolicy)
+	var requests []reconcile.Request
+	for _, other := range r.sameGroup(ctx, p) {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&other)})
+	}
+	return requests
+}
+
+func (r *SecurityGroupPolicyReconciler) sameGroup(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) []v1alpha1.SecurityGroupPolicy {
+	list := &v1alpha1.SecurityGroupPolicyList{}
+	if err := r.Client.List(ctx, list, client.MatchingFields{indexGroup: groupKey(p)}, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "List the resources of a group")
+		return nil
+	}
+	others := make([]v1alpha1.SecurityGroupPolicy, 0, len(list.Items))
+	for _, other := range list.Items {
+		if other.UID != p.UID {
+			others = append(others, other)
+		}
+	}
+	return others
+}
+
+// claim is what a resource has to say about its group.
+type claim int
+
+const (
+	// claimUnknown: nobody has looked yet whether ECS lets it observe the group.
+	claimUnknown claim = iota
+	// claimNone: it cannot reach the group, or must not try.
+	claimNone
+	// claimHeld: ECS has let it observe the group.
+	claimHeld
+)
+
+func claimOf(p *v1alpha1.SecurityGroupPolicy) claim {
+	ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
+	switch {
+	case ready == nil:
+		if p.Spec.Suspend || !p.DeletionTimestamp.IsZero() {
+			return claimNone
+		}
+		return claimUnknown
+	case p.Status.InnerAccessPolicy == "":
+		return claimNone
+	}
+	switch ready.Reason {
+	case v1alpha1.ReasonConflict, v1alpha1.ReasonAccessDenied, v1alpha1.ReasonAccountNotReady,
+		v1alpha1.ReasonSecurityGroupNotFound, v1alpha1.ReasonInvalidRequest:
+		return claimNone
+	}
+	return claimHeld
+}
+
+// owner names the resource that owns the group of p, if it is another one: the
+// oldest, then the smaller UID, of those that ECS let observe it. While nobody
+// knows that of an older one, p has to wait: it is looked at before long.
+func (r *SecurityGroupPolicyReconciler) owner(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (name string, wait time.Duration) {
+	for _, other := range r.sameGroup(ctx, p) {
+		if !older(&other, p) {
+			continue
+		}
+		switch claimOf(&other) {
+		case claimHeld:
+			return other.Namespace + "/" + other.Name, 0
+		case claimUnknown:
+			wait = unknownOwner
+		case claimNone:
+		}
+	}
+	return "", wait
+}
+
+func older(a, b *v1alpha1.SecurityGroupPolicy) bool {
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.UID < b.UID
+}
+
+func (r *SecurityGroupPolicyReconciler) interval(p *v1alpha1.SecurityGroupPolicy) time.Duration {
+	if p.Spec.ResyncInterval != nil {
+		return p.Spec.ResyncInterval.Duration
+	}
+	return r.ResyncInterval
+}
+
+// next says when a resource is looked at again.
+func (r *SecurityGroupPolicyReconciler) next(p *v1alpha1.SecurityGroupPolicy, v verdict) ctrl.Result {
+	key := client.ObjectKeyFromObject(p)
+	low := handler.LowPriority
+	if v.retry != retryBackoff {
+		r.memory.backoff.Forget(key)
+	}
+	switch v.retry {
+	case retryResync:
+		return ctrl.Result{RequeueAfter: nextResync(string(p.UID), r.Clock.Now(), r.interval(p)), Priority: &low}
+	case retryBackoff:
+		return ctrl.Result{RequeueAfter: max(v.wait, jitter(r.memory.backoff.When(key)))}
+	case retrySlow:
+		return ctrl.Result{RequeueAfter: minSlow + rand.N(maxSlow-minSlow), Priority: &low} //nolint:gosec // spreads load
+	case retryAt:
+		return ctrl.Result{RequeueAfter: max(v.wait, time.Millisecond)}
+	case retryNever:
+	}
+	return ctrl.Result{}
+}
+
+// jitter spreads a wait over half to one and a half of it.
+func jitter(d time.Duration) time.Duration {
+	return d/2 + rand.N(d) //nolint:gosec // spreads load
+}
+
+// nextResync is the wait until the next look. Each resource has a place of its own
+// within the interval, by its UID, and moves towards it by up to a quarter of the
+// interval at a time: however they were created, or the manager restarted, the
+// looks are soon spread evenly, and stay so.
+func nextResync(uid string, now time.Time, interval time.Duration) time.Duration {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(uid))
+	place := time.Duration(h.Sum64() % uint64(interval))           //nolint:gosec // positive
+	ahead := place - time.Duration(now.UnixNano()%int64(interval)) // of the present time within the interval
+	if ahead > interval/2 {
+		ahead -= interval
+	}
+	if ahead < -interval/2 {
+		ahead += interval
+	}
+	return interval + min(max(ahead, -interval/4), interval/4)
+}

@@ -1,0 +1,268 @@
+// Package ecs is the only package that knows the wire: how a security group is
+// observed and changed through signed HTTPS calls, and what every answer means.
+// Callers see groups, policies and one typed Error; no type of the SDK, no URL
+// and no secret leaves it. It knows nothing of Kubernetes.
+//
+// Alibaba Cloud's SDK builds and signs the requests and does nothing else: the
+// connection pool, the time limits, the reading of answers and their errors are
+// this package's, because the SDK's own lose the status of answers that are not
+// JSON, read bodies without bound and share state between calls.
+package ecs
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sgp-operator/sgp-operator/internal/metrics"
+	"github.com/sgp-operator/sgp-operator/internal/ratelimit"
+)
+
+// The inner access policies of a security group, in ECS's spelling.
+const (
+	Accept = "Accept"
+	Drop   = "Drop"
+)
+
+// Actions of the API.
+const (
+	ActionObserve = "DescribeSecurityGroupAttribute"
+	ActionModify  = "ModifySecurityGroupPolicy"
+)
+
+const apiVersion = "2014-05-26"
+
+// CanonicalPolicy gives ECS's spelling of a policy in any letter case, and ""
+// for anything else.
+func CanonicalPolicy(policy string) string {
+	switch {
+	case strings.EqualFold(policy, Accept):
+		return Accept
+	case strings.EqualFold(policy, Drop):
+		return Drop
+	}
+	return ""
+}
+
+// NewClientToken returns a token that makes the repetition of a request have no
+// second effect: ASCII, 30 characters, never the same twice.
+func NewClientToken() string { return "sgp-" + rand.Text() }
+
+// Group names a security group.
+type Group struct {
+	RegionID        string
+	SecurityGroupID string
+	// OwnerAccount is passed through if it is set.
+	OwnerAccount string
+}
+
+// Credential signs requests.
+type Credential struct {
+	AccessKeyID     string
+	AccessKeySecret string
+	SecurityToken   string
+}
+
+// String keeps a credential out of whatever prints it.
+func (Credential) String() string { return hidden }
+
+// GoString keeps a credential out of whatever prints it.
+func (Credential) GoString() string { return hidden }
+
+// CredentialSource gives the credential for the next request. An error that is
+// no *Error means that there is none, and its text must be fit to be shown.
+type CredentialSource interface {
+	Credential(ctx context.Context) (Credential, error)
+}
+
+// Options of a Client.
+type Options struct {
+	Credentials CredentialSource
+	Endpoint    Endpoint
+	// Timeout of one call.
+	Timeout time.Duration
+	// QPS and Burst bound the calls of each action in each region.
+	QPS   float64
+	Burst int
+	// Now is the clock; time.Now if nil.
+	Now func() time.Time
+}
+
+// Client calls ECS for one account. It is safe for concurrent use.
+type Client struct {
+	options Options
+
+	mu        sync.Mutex
+	governors map[stream]*ratelimit.Governor
+}
+
+// stream is what ECS counts together.
+type stream struct{ region, action string }
+
+// maxIdleStreams bounds what made-up regions can leave behind.
+const maxIdleStreams = 64
+
+// New returns a Client.
+func New(options Options) *Client {
+	if options.Now == nil {
+		options.Now = time.Now //nolint:forbidigo // the default clock
+	}
+	return &Client{options: options, governors: map[stream]*ratelimit.Governor{}}
+}
+
+// Observe reads the inner access policy of a group, Accept or Drop. With a
+// priority other than ratelimit.Finish a call that has no turn fails with the
+// class Held.
+func (c *Client) Observe(ctx context.Context, g Group, p ratelimit.Priority) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout+maxTurnWait)
+	defer cancel()
+	answer, err := c.call(ctx, ActionObserve, g, p, map[string]string{
+		// The policy stands beside the rules, which cannot be left out: these
+		// two keep a group with 1,000 rules as cheap as an empty one.
+		"MaxResults": "10",
+		"Direction":  "ingress",
+	})
+	if err != nil {
+		return "", err
+	}
+	var body struct {
+		SecurityGroupID   string `json:"SecurityGroupId"`
+		InnerAccessPolicy string
+	}
+	err = json.Unmarshal(answer.body, &body)
+	policy := CanonicalPolicy(body.InnerAccessPolicy)
+	if err != nil || policy == "" || body.SecurityGroupID != g.SecurityGroupID {
+		return "", answer.invalid(ActionObserve, "the answer does not hold the inner access policy of the group")
+	}
+	return policy, nil
+}
+
+// Modify sets the inner access policy of a group and returns ECS's request id.
+// Repeated with the same client token it has no second effect, and returns the
+// first one's request id.
+func (c *Client) Modify(ctx context.Context, g Group, policy, clientToken string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout+maxTurnWait)
+	defer cancel()
+	answer, err := c.call(ctx, ActionModify, g, ratelimit.Finish, map[string]string{
+		"InnerAccessPolicy": policy,
+		"ClientToken":       clientToken,
+	})
+	if err != nil {
+		return "", err
+	}
+	if answer.requestID == "" {
+		return "", answer.invalid(ActionModify, "the answer does not hold a request id")
+	}
+	return answer.requestID, nil
+}
+
+func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.Priority, query map[string]string) (*answer, error) {
+	query["RegionId"] = g.RegionID
+	query["SecurityGroupId"] = g.SecurityGroupID
+	if g.OwnerAccount != "" {
+		query["OwnerAccount"] = g.OwnerAccount
+	}
+	scheme, host, err := c.options.Endpoint.resolve("ecs", g.RegionID)
+	if err != nil {
+		return nil, &Error{Action: action, Class: Invalid, Code: "InvalidRegionId", Message: err.Error()}
+	}
+	credential, err := c.options.Credentials.Credential(ctx)
+	if err != nil {
+		if known, ok := errors.AsType[*Error](err); ok {
+			return nil, known
+		}
+		return nil, &Error{Action: action, Class: NoCredentials, Code: CodeNoCredentials, Message: redact(err.Error())}
+	}
+	governor := c.governor(stream{g.RegionID, action})
+	if err := c.admit(ctx, governor, action, g, p); err != nil {
+		return nil, err
+	}
+
+	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
+	defer cancel()
+	answer, failure := send(ctx, request{
+		scheme: scheme, host: host, region: g.RegionID, action: action, version: apiVersion, query: query, credential: &credential,
+	})
+	governor.Done(outcome(failure))
+	if failure != nil {
+		return nil, failure
+	}
+	return answer, nil
+}
+
+// maxTurnWait bounds how long a pass that has begun waits for its next turn.
+const maxTurnWait = 5 * time.Second
+
+// admit waits for a turn where the pass has begun, and tells everybody else when
+// to come back.
+func (c *Client) admit(ctx context.Context, governor *ratelimit.Governor, action string, g Group, p ratelimit.Priority) error {
+	deadline := c.options.Now().Add(maxTurnWait)
+	for {
+		wait, waited := governor.Take(g.SecurityGroupID, p)
+		if wait == 0 {
+			metrics.ThrottleWait.Observe(waited.Seconds())
+			return nil
+		}
+		if p != ratelimit.Finish || c.options.Now().Add(wait).After(deadline) {
+			return &Error{Action: action, Class: Held, RetryAfter: wait, Message: "held back to stay below the rate limit"}
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return lost(action, ctx.Err())
+		}
+	}
+}
+
+func (c *Client) governor(s stream) *ratelimit.Governor {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g, ok := c.governors[s]
+	if !ok {
+		if len(c.governors) >= maxIdleStreams {
+			for old, g := range c.governors {
+				if g.Idle() {
+					delete(c.governors, old)
+				}
+			}
+		}
+		g = ratelimit.New(c.options.QPS, c.options.Burst, c.options.Now)
+		c.governors[s] = g
+	}
+	return g
+}
+
+func outcome(failure *Error) (ratelimit.Outcome, time.Duration) {
+	switch {
+	case failure == nil:
+		return ratelimit.Answered, 0
+	case failure.Class == Throttled:
+		return ratelimit.Throttled, failure.RetryAfter
+	case failure.HTTPStatus == 0:
+		return ratelimit.Lost, 0
+	}
+	return ratelimit.Answered, failure.RetryAfter
+}
+
+// lost is the failure of a call that got no answer.
+func lost(action string, err error) *Error {
+	e := &Error{Action: action, Class: Unavailable, Code: CodeConnectionFailed}
+	switch {
+	case errors.Is(err, context.Canceled):
+		e.Code, e.cause = CodeCanceled, context.Canceled
+		e.Message = "the call was given up"
+	case errors.Is(err, context.DeadlineExceeded):
+		e.Code, e.cause = CodeTimeout, context.DeadlineExceeded
+		e.Message = "no answer within the time limit"
+	default:
+		e.Message = redact(fmt.Sprint("no answer: ", err))
+	}
+	return e
+}

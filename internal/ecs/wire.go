@@ -1,0 +1,263 @@
+package ecs
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	openapi "github.com/alibabacloud-go/darabonba-openapi/v2/client"
+	openapiutil "github.com/alibabacloud-go/darabonba-openapi/v2/utils"
+	"github.com/alibabacloud-go/tea/dara"
+	credentials "github.com/aliyun/credentials-go/credentials"
+
+	"github.com/sgp-operator/sgp-operator/internal/metrics"
+)
+
+// request is one call. Without a credential it is sent unsigned.
+type request struct {
+	scheme, host    string
+	region          string
+	action, version string
+	query           map[string]string
+	form            map[string]string // sent in the body, never in the URL, and kept out of every message
+	credential      *Credential
+}
+
+// answer is a successful answer.
+type answer struct {
+	status    int
+	requestID string
+	body      []byte
+}
+
+func (a *answer) invalid(action, message string) *Error {
+	return &Error{Action: action, HTTPStatus: a.status, Code: CodeInvalidResponse, Message: message, RequestID: a.requestID, Class: Unavailable}
+}
+
+// maxBody bounds what is read of an answer: ten rules of a group take some ten
+// kilobytes.
+const maxBody = 1 << 20
+
+var userAgent = "sgp-operator"
+
+// client keeps the connections for all accounts and regions. It follows no
+// redirect: a signed request is for the host that it was signed for.
+var client = &http.Client{
+	Transport: &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          512,
+		MaxIdleConnsPerHost:   64,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: time.Second,
+	},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+// exchange stands in for the SDK's HTTP client: it sends what the SDK has built
+// and signed, keeps the answer, and shows the SDK an empty one to be content with.
+type exchange struct {
+	status    int
+	header    http.Header
+	body      []byte
+	truncated bool
+	err       error
+}
+
+// Call implements the SDK's HTTP client.
+func (x *exchange) Call(r *http.Request, _ *http.Transport) (*http.Response, error) {
+	response, err := client.Do(r)
+	if err != nil {
+		x.err = err
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	x.status, x.header = response.StatusCode, response.Header
+	x.body, x.err = io.ReadAll(io.LimitReader(response.Body, maxBody+1))
+	if x.err != nil {
+		return nil, x.err
+	}
+	x.truncated = len(x.body) > maxBody
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: http.NoBody}, nil
+}
+
+// fixed hands the SDK the credential of one call. The interface's other methods
+// are not used when signing.
+type fixed struct {
+	credentials.Credential
+	model credentials.CredentialModel
+}
+
+// GetCredential implements the SDK's credential.
+func (f *fixed) GetCredential() (*credentials.CredentialModel, error) { return &f.model, nil }
+
+// send makes one call and counts it.
+func send(ctx context.Context, r request) (*answer, *Error) {
+	started := time.Now() //nolint:forbidigo // the duration of a real call
+	answer, failure := exchangeOnce(ctx, r)
+	observe(r.action, r.region, failure, time.Since(started))
+	return answer, failure
+}
+
+// exchangeOnce makes one call. The client of the SDK is made anew for each, because it is
+// not safe for concurrent use; it holds nothing that would be worth keeping.
+func exchangeOnce(ctx context.Context, r request) (*answer, *Error) {
+	x := &exchange{}
+	config := &openapiutil.Config{
+		Protocol:   &r.scheme,
+		Endpoint:   &r.host,
+		UserAgent:  &userAgent,
+		HttpClient: x,
+	}
+	authType := "Anonymous"
+	var secrets []string
+	for _, value := range r.form {
+		secrets = append(secrets, value)
+	}
+	if c := r.credential; c != nil {
+		authType = "AK"
+		kind := "access_key"
+		if c.SecurityToken != "" {
+			kind = "sts"
+		}
+		config.Credential = &fixed{model: credentials.CredentialModel{
+			AccessKeyId: &c.AccessKeyID, AccessKeySecret: &c.AccessKeySecret, SecurityToken: &c.SecurityToken, Type: &kind,
+		}}
+		secrets = append(secrets, c.AccessKeySecret, c.SecurityToken, c.AccessKeyID)
+	}
+	sdk, err := openapi.NewClient(config)
+	if err != nil {
+		return nil, lost(r.action, errors.New("the request could not be built"))
+	}
+	query := make(map[string]*string, len(r.query))
+	for name, value := range r.query {
+		query[name] = &value
+	}
+	reqBodyType := "json"
+	openapiRequest := &openapiutil.OpenApiRequest{Query: query}
+	if r.form != nil {
+		reqBodyType, openapiRequest.Body = "formData", r.form
+	}
+	_, err = sdk.CallApiWithCtx(ctx, &openapiutil.Params{
+		Action: &r.action, Version: &r.version, Protocol: &r.scheme, AuthType: &authType,
+		Method: &post, Pathname: &root, Style: &rpc, ReqBodyType: &reqBodyType, BodyType: &binary,
+	}, openapiRequest, &dara.RuntimeOptions{})
+
+	switch {
+	case ctx.Err() != nil && (x.status == 0 || x.err != nil):
+		return nil, lost(r.action, ctx.Err())
+	case x.status == 0:
+		if x.err != nil {
+			err = x.err
+		}
+		if withURL, ok := errors.AsType[*url.Error](err); ok {
+			err = withURL.Err
+		}
+		return nil, lost(r.action, errors.New(redact(err.Error(), secrets...)))
+	}
+	return x.read(r.action, secrets)
+}
+
+var post, root, rpc, binary = "POST", "/", "RPC", "binary"
+
+// fault is the body of a refusal, in JSON or XML.
+type fault struct {
+	XMLName   xml.Name `xml:"Error" json:"-"`
+	Code      string
+	Message   string
+	RequestID string `xml:"RequestId" json:"RequestId"`
+}
+
+// read turns what came back into an answer or a failure.
+func (x *exchange) read(action string, secrets []string) (*answer, *Error) {
+	var f fault
+	readable := false
+	if !x.truncated && x.err == nil {
+		body := bytes.TrimSpace(x.body)
+		if bytes.HasPrefix(body, []byte("<")) {
+			readable = xml.Unmarshal(body, &f) == nil
+		} else {
+			readable = json.Unmarshal(body, &f) == nil
+		}
+	}
+	f.RequestID = requestID(f.RequestID)
+	if x.status == http.StatusOK && readable && f.Code == "" {
+		return &answer{status: x.status, requestID: f.RequestID, body: x.body}, nil
+	}
+
+	e := &Error{Action: action, HTTPStatus: x.status, RetryAfter: retryAfter(x.header)}
+	if readable {
+		e.Code, e.RequestID = code(f.Code), f.RequestID
+		e.Message = redact(f.Message, secrets...)
+	}
+	e.Class = classify(e.Code, f.Message, x.status)
+	if e.Code == "" {
+		e.Code = CodeInvalidResponse
+		switch {
+		case x.truncated:
+			e.Message = "the answer is larger than an answer of ECS can be"
+		case x.err != nil:
+			e.Message = "the answer broke off"
+		case !readable:
+			e.Message = "the answer is not one of ECS: " + strings.TrimSpace(http.StatusText(x.status))
+		}
+	}
+	return nil, e
+}
+
+// retryAfter reads how long the other side asks to wait, from whichever header
+// says so, and takes the longest.
+func retryAfter(h http.Header) time.Duration {
+	var longest time.Duration
+	note := func(text string, unit time.Duration) {
+		if n, err := strconv.ParseFloat(strings.TrimSpace(text), 64); err == nil && n > 0 && n < 1e9 {
+			longest = max(longest, time.Duration(n*float64(unit)))
+		}
+	}
+	note(h.Get("Retry-After"), time.Second)
+	note(h.Get("x-acs-retry-after"), time.Millisecond)
+	for _, name := range []string{"x-ratelimit-user-api", "x-ratelimit-user"} {
+		for field := range strings.SplitSeq(h.Get(name), ",") {
+			if left, ok := strings.CutPrefix(strings.TrimSpace(field), "TimeLeft:"); ok {
+				note(left, time.Millisecond)
+			}
+		}
+	}
+	if at, err := http.ParseTime(h.Get("Retry-After")); err == nil {
+		if served, err := http.ParseTime(h.Get("Date")); err == nil {
+			longest = max(longest, at.Sub(served))
+		}
+	}
+	return longest
+}
+
+// regions are those that ECS has answered for: only they may become a label,
+// since users can make up any number of others.
+var regions sync.Map
+
+func observe(action, region string, failure *Error, took time.Duration) {
+	label := "OK"
+	if failure != nil {
+		label = failure.Code
+		if _, listed := classes[label]; !listed && failure.Class == Unavailable && failure.HTTPStatus != 0 {
+			label = "other"
+		}
+	} else {
+		regions.Store(region, nil)
+	}
+	if _, known := regions.Load(region); !known {
+		region = "unknown"
+	}
+	metrics.Requests.WithLabelValues(action, region, label).Inc()
+	metrics.Duration.WithLabelValues(action, region).Observe(took.Seconds())
+}

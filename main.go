@@ -1,0 +1,229 @@
+// Command manager runs the operator: it reads the flags, builds the parts and
+// starts them. It decides nothing else.
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/controllers"
+	"github.com/sgp-operator/sgp-operator/internal/account"
+	"github.com/sgp-operator/sgp-operator/internal/ecs"
+)
+
+// options are the flags.
+type options struct {
+	ecsEndpoint, stsEndpoint string
+	allowInsecure            bool
+	qps                      float64
+	burst                    int
+	timeout, resync          time.Duration
+	concurrent               int
+	namespaces, selector     string
+	requireAccount           bool
+	leaderElect              bool
+	leaderNamespace          string
+	leaderID                 string
+	metricsAddress           string
+	metricsSecure            bool
+	probeAddress             string
+	log                      zap.Options
+}
+
+func main() {
+	if err := run(ctrl.SetupSignalHandler(), os.Args[1:]); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return
+		}
+		fmt.Fprintln(os.Stderr, "manager:", strings.ReplaceAll(err.Error(), "\n", " "))
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (*options, error) {
+	o := &options{}
+	f := flag.NewFlagSet("manager", flag.ContinueOnError)
+	f.StringVar(&o.ecsEndpoint, "ecs-endpoint", "", "Endpoint of ECS, such as https://ecs-vpc.{region}.aliyuncs.com; the public one of the region by default.")
+	f.StringVar(&o.stsEndpoint, "sts-endpoint", "", "Endpoint of STS, likewise.")
+	f.BoolVar(&o.allowInsecure, "allow-insecure-endpoints", false, "Accept http:// endpoints beyond loopback.")
+	f.Float64Var(&o.qps, "ecs-qps", 10, "Calls per second for each account, region and action.")
+	f.IntVar(&o.burst, "ecs-burst", 20, "Calls at once for each account, region and action.")
+	f.DurationVar(&o.timeout, "ecs-timeout", 10*time.Second, "Time limit of one call.")
+	f.DurationVar(&o.resync, "resync-interval", 10*time.Minute, "How often the cloud is observed where a resource says nothing; 30s at least.")
+	f.IntVar(&o.concurrent, "max-concurrent-reconciles", 16, "Number of resources worked on at the same time.")
+	f.StringVar(&o.namespaces, "watch-namespaces", "", "Namespaces of the resources that this manager owns, separated by commas; all by default.")
+	f.StringVar(&o.selector, "watch-label-selector", "", "Labels of the resources that this manager owns; all by default.")
+	f.BoolVar(&o.requireAccount, "require-account", false, "Refuse resources that would use the manager's own credentials.")
+	f.BoolVar(&o.leaderElect, "leader-elect", false, "Work only while holding the lease, for more than one replica.")
+	f.StringVar(&o.leaderNamespace, "leader-election-namespace", "", "Namespace of the lease; the manager's own in a cluster.")
+	f.StringVar(&o.leaderID, "leader-election-id", "", "Name of the lease; one for each shard (--watch-...) by default.")
+	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "Where metrics are served; 0 turns them off.")
+	f.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics by HTTPS, to those whom the cluster lets read them.")
+	f.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Where /healthz and /readyz are served.")
+	config.RegisterFlags(f)
+	o.log.BindFlags(f)
+	f.SetOutput(io.Discard)
+	switch err := f.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		f.SetOutput(os.Stdout)
+		f.Usage()
+		return nil, err
+	case err != nil:
+		return nil, err
+	}
+	switch {
+	case f.NArg() > 0:
+		return nil, fmt.Errorf("unexpected argument %q: every option begins with --", f.Arg(0))
+	case o.qps <= 0 || o.burst < 1:
+		return nil, errors.New("--ecs-qps must be above 0 and --ecs-burst at least 1")
+	case o.timeout < time.Second:
+		return nil, errors.New("--ecs-timeout must be at least 1s")
+	case o.resync < 30*time.Second:
+		return nil, errors.New("--resync-interval must be at least 30s")
+	case o.concurrent < 1:
+		return nil, errors.New("--max-concurrent-reconciles must be at least 1")
+	}
+	if o.leaderID == "" {
+		o.leaderID = "sgp-operator"
+		if shard := o.namespaces + "|" + o.selector; shard != "|" {
+			h := fnv.New32a()
+			_, _ = h.Write([]byte(shard))
+			o.leaderID += fmt.Sprintf("-%08x", h.Sum32())
+		}
+	}
+	return o, nil
+}
+
+func run(ctx context.Context, args []string) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	// The SDK prints headers, keys included, if this variable names it.
+	if os.Getenv("DEBUG") != "" {
+		return errors.New("the environment variable DEBUG must not be set: Alibaba Cloud's SDK would print credentials")
+	}
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log)))
+
+	ecsEndpoint, err := ecs.ParseEndpoint(o.ecsEndpoint, o.allowInsecure)
+	if err != nil {
+		return fmt.Errorf("--ecs-endpoint: %w", err)
+	}
+	stsEndpoint, err := ecs.ParseEndpoint(o.stsEndpoint, o.allowInsecure)
+	if err != nil {
+		return fmt.Errorf("--sts-endpoint: %w", err)
+	}
+	accounts, err := account.New(account.Options{
+		Endpoint: ecsEndpoint, STSEndpoint: stsEndpoint, Timeout: o.timeout, QPS: o.qps, Burst: o.burst,
+		RequireAccount: o.requireAccount, Env: os.Getenv, Now: time.Now,
+	})
+	if err != nil {
+		return err
+	}
+
+	mgr, err := newManager(o)
+	if err != nil {
+		return err
+	}
+	reconciler := &controllers.SecurityGroupPolicyReconciler{
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("sgp-operator"), Clock: clock.RealClock{},
+		Clouds: func(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (controllers.Cloud, error) {
+			return accounts.Client(ctx, p)
+		},
+		ResyncInterval: o.resync, MaxConcurrentReconciles: o.concurrent,
+	}
+	if err := reconciler.SetupWithManager(mgr); err != nil {
+		return err
+	}
+	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return err
+	}
+	return mgr.Start(ctx)
+}
+
+func newManager(o *options) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, err
+	}
+	rest, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, fmt.Errorf("no cluster to work on: run in one, or give --kubeconfig or KUBECONFIG: %w", err)
+	}
+	caches, err := cacheOptions(o)
+	if err != nil {
+		return nil, err
+	}
+	metrics := metricsserver.Options{BindAddress: o.metricsAddress, SecureServing: o.metricsSecure,
+		TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.MinVersion = tls.VersionTLS12 }}}
+	if o.metricsSecure {
+		metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
+	}
+	mgr, err := ctrl.NewManager(rest, ctrl.Options{
+		Scheme: scheme, Cache: caches, Metrics: metrics, HealthProbeBindAddress: o.probeAddress,
+		LeaderElection: o.leaderElect, LeaderElectionNamespace: o.leaderNamespace, LeaderElectionID: o.leaderID,
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the API server %s cannot be used: %w", rest.Host, err)
+	}
+	if _, err := mgr.GetRESTMapper().RESTMapping(v1alpha1.GroupVersion.WithKind("SecurityGroupPolicy").GroupKind(), v1alpha1.GroupVersion.Version); err != nil {
+		return nil, fmt.Errorf("the API server %s does not serve SecurityGroupPolicy: is it reachable, and are the CRDs installed (kubectl apply -k config/crd)? %w", rest.Host, err)
+	}
+	return mgr, mgr.AddReadyzCheck("caches", cachesSynced(mgr.GetCache()))
+}
+
+func cacheOptions(o *options) (cache.Options, error) {
+	selector, err := labels.Parse(o.selector)
+	if err != nil {
+		return cache.Options{}, fmt.Errorf("--watch-label-selector: %w", err)
+	}
+	caches := cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject:         map[client.Object]cache.ByObject{&v1alpha1.SecurityGroupPolicy{}: {Label: selector}},
+	}
+	if o.namespaces != "" {
+		caches.DefaultNamespaces = map[string]cache.Config{}
+		for name := range strings.SplitSeq(o.namespaces, ",") {
+			if name = strings.TrimSpace(name); name != "" {
+				caches.DefaultNamespaces[name] = cache.Config{}
+			}
+		}
+	}
+	return caches, nil
+}
+
+// cachesSynced is ready once the caches hold the cluster, on standby replicas too.
+func cachesSynced(c cache.Cache) healthz.Checker {
+	return func(request *http.Request) error {
+		ctx, cancel := context.WithTimeout(request.Context(), 100*time.Millisecond)
+		defer cancel()
+		if !c.WaitForCacheSync(ctx) {
+			return errors.New("the caches are not synced yet")
+		}
+		return nil
+	}
+}
