@@ -15,14 +15,17 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/config"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	clientconfig "sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
@@ -83,7 +86,7 @@ func parse(args []string) (*options, error) {
 	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "Where metrics are served; 0 turns them off.")
 	f.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics by HTTPS, to those whom the cluster lets read them.")
 	f.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Where /healthz and /readyz are served.")
-	config.RegisterFlags(f)
+	clientconfig.RegisterFlags(f)
 	o.log.BindFlags(f)
 	f.SetOutput(io.Discard)
 	switch err := f.Parse(args); {
@@ -169,7 +172,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, err
 	}
-	rest, err := ctrl.GetConfig()
+	config, err := ctrl.GetConfig()
 	if err != nil {
 		return nil, fmt.Errorf("no cluster to work on: run in one, or give --kubeconfig or KUBECONFIG: %w", err)
 	}
@@ -182,18 +185,41 @@ func newManager(o *options) (ctrl.Manager, error) {
 	if o.metricsSecure {
 		metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
 	}
-	mgr, err := ctrl.NewManager(rest, ctrl.Options{
+	mapper, err := servedTypes(config)
+	if err != nil {
+		return nil, err
+	}
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme, Cache: caches, Metrics: metrics, HealthProbeBindAddress: o.probeAddress,
+		MapperProvider: func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapper, nil },
 		LeaderElection: o.leaderElect, LeaderElectionNamespace: o.leaderNamespace, LeaderElectionID: o.leaderID,
 		LeaderElectionReleaseOnCancel: true,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("the API server %s cannot be used: %w", rest.Host, err)
-	}
-	if _, err := mgr.GetRESTMapper().RESTMapping(v1alpha1.GroupVersion.WithKind("SecurityGroupPolicy").GroupKind(), v1alpha1.GroupVersion.Version); err != nil {
-		return nil, fmt.Errorf("the API server %s does not serve SecurityGroupPolicy: is it reachable, and are the CRDs installed (kubectl apply -k config/crd)? %w", rest.Host, err)
+		return nil, err
 	}
 	return mgr, mgr.AddReadyzCheck("caches", cachesSynced(mgr.GetCache()))
+}
+
+// servedTypes asks the API server what it serves, and tells a missing CRD from a
+// server that does not answer.
+func servedTypes(config *rest.Config) (meta.RESTMapper, error) {
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("the kubeconfig cannot be used: %w", err)
+	}
+	mapper, err := apiutil.NewDynamicRESTMapper(config, client)
+	if err != nil {
+		return nil, fmt.Errorf("the API server %s cannot be used: %w", config.Host, err)
+	}
+	_, err = mapper.RESTMapping(v1alpha1.GroupVersion.WithKind("SecurityGroupPolicy").GroupKind(), v1alpha1.GroupVersion.Version)
+	switch {
+	case meta.IsNoMatchError(err):
+		return nil, fmt.Errorf("the API server %s does not serve SecurityGroupPolicy: are the CRDs installed (kubectl apply -k config/crd)?", config.Host)
+	case err != nil:
+		return nil, fmt.Errorf("the API server %s cannot be used: %w", config.Host, err)
+	}
+	return mapper, nil
 }
 
 func cacheOptions(o *options) (cache.Options, error) {

@@ -175,3 +175,22 @@ func (r *SecurityGroupPolicyReconciler) announceChange(ctx context.Context, p *v
 	r.event(p, corev1.EventTypeNormal, reason, "Modify", fmt.Sprintf("Changed the inner access policy of %s in %s from %s to %s (request id %s)",
 		p.Spec.SecurityGroupID, p.Spec.RegionID, change.From, change.To, requestID))
 }
+
+// countPolicies counts the resources in the cache by their Ready condition.
+func (r *SecurityGroupPolicyReconciler) countPolicies() map[metrics.PolicyState]int {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) //nolint:forbidigo // a scrape has no context
+	defer cancel()
+	list := &v1alpha1.SecurityGroupPolicyList{}
+	if err := r.Client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil
+	}
+	counts := map[metrics.PolicyState]int{}
+	for i := range list.Items {
+		state := metrics.PolicyState{Ready: string(metav1.ConditionUnknown), Reason: "NotObserved"}
+		if ready := meta.FindStatusCondition(list.Items[i].Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+			state = metrics.PolicyState{Ready: string(ready.Status), Reason: ready.Reason}
+		}
+		counts[state]++
+	}
+	return counts
+}

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/internal/metrics"
 )
 
 // indexGroup finds the resources that name the same group.
@@ -80,6 +81,7 @@ func (r *SecurityGroupPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error
 		func(o client.Object) []string { return []string{groupKey(o.(*v1alpha1.SecurityGroupPolicy))} }); err != nil {
 		return err
 	}
+	metrics.CountPolicies(r.countPolicies)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("securitygrouppolicy").
 		For(&v1alpha1.SecurityGroupPolicy{}, builder.WithPredicates(r.asksForAPass())).

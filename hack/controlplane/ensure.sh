@@ -30,6 +30,9 @@ if complete "$dir"; then
   exit 0
 fi
 
+minor=${version#v1.}; minor=${minor%%.*}
+ldver=k8s.io/component-base/version
+
 mkdir -p "$cache"
 exec 9>"$cache/lock"
 if command -v flock >/dev/null && ! flock -n 9; then
@@ -49,9 +52,8 @@ limit() { if command -v timeout >/dev/null; then timeout "$@"; else shift; "$@";
 if [ "${CONTROLPLANE_BUILD:-}" != 1 ]; then
   say "asking setup-envtest for Kubernetes ${version#v}"
   (cd "$here/../tools" && go build -o "$work/setup-envtest" sigs.k8s.io/controller-runtime/tools/setup-envtest)
-  minor=${version#v}; minor=${minor%.*}
-  if limit 8 "$work/setup-envtest" list "$minor.x" --bin-dir "$work/envtest" >/dev/null 2>&1 &&
-    got=$("$work/setup-envtest" use "$minor.x" -p path --bin-dir "$work/envtest") && complete "$got"; then
+  if limit 8 "$work/setup-envtest" list "1.$minor.x" --bin-dir "$work/envtest" >/dev/null 2>&1 &&
+    got=$("$work/setup-envtest" use "1.$minor.x" -p path --bin-dir "$work/envtest") && complete "$got"; then
     mkdir -p "$dir" && cp "$got"/* "$dir"/
     chmod -R u+w "$work"
     say "downloaded to $dir"
@@ -65,7 +67,7 @@ start=$SECONDS
 build() { # name package
   say "building $1 ($(((SECONDS - start) / 60)) min so far)"
   (cd "$here" && CGO_ENABLED=0 go build -trimpath -o "$work/$1" \
-    -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=$version -X k8s.io/component-base/version.gitMajor=1" "$2") &
+    -ldflags "-s -w -X $ldver.gitVersion=$version -X $ldver.gitMajor=1 -X $ldver.gitMinor=$minor" "$2") &
   local pid=$! tick=0
   while kill -0 "$pid" 2>/dev/null; do
     sleep 1

@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -41,12 +42,14 @@ func ParseEndpoint(text string, allowInsecure bool) (Endpoint, error) {
 	}
 	u, err := url.Parse(strings.ReplaceAll(text, regionMark, "region"))
 	if err != nil {
-		return Endpoint{}, fmt.Errorf("endpoint %q is not a URL such as https://ecs.{region}.aliyuncs.com", text)
+		return Endpoint{}, errors.New("the endpoint is not a URL such as https://ecs.{region}.aliyuncs.com")
 	}
 	switch {
+	case u.User != nil:
+		return Endpoint{}, fmt.Errorf("endpoint %q must be a scheme and a host only: credentials do not belong there", u.Redacted())
 	case u.Scheme != "http" && u.Scheme != "https":
 		return Endpoint{}, fmt.Errorf("endpoint %q must begin with https:// (or http:// for a loopback address)", text)
-	case u.User != nil || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
+	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
 		return Endpoint{}, fmt.Errorf("endpoint %q must be a scheme and a host only, such as https://ecs.{region}.aliyuncs.com", text)
 	case !hostForm.MatchString(u.Host):
 		return Endpoint{}, fmt.Errorf("endpoint %q has no valid host name", text)

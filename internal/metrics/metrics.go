@@ -4,6 +4,8 @@
 package metrics
 
 import (
+	"sync/atomic"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
@@ -41,14 +43,40 @@ var (
 		Name: "sgp_drift_total",
 		Help: "Times that a group was found to differ from a spec that it had matched, by region.",
 	}, []string{"region"})
-
-	// Policies is the number of resources by the state of their Ready condition.
-	Policies = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "sgp_policies",
-		Help: "SecurityGroupPolicies by status and reason of their Ready condition.",
-	}, []string{"ready", "reason"})
 )
 
 func init() {
-	metrics.Registry.MustRegister(Requests, Duration, ThrottleWait, Modifications, Drift, Policies)
+	metrics.Registry.MustRegister(Requests, Duration, ThrottleWait, Modifications, Drift, &policies)
+}
+
+// PolicyState is what SecurityGroupPolicies are counted by: status and reason of
+// their Ready condition.
+type PolicyState struct{ Ready, Reason string }
+
+// CountPolicies has the number of SecurityGroupPolicies in each state served as
+// sgp_policies, counted whenever the metrics are read.
+func CountPolicies(count func() map[PolicyState]int) { policies.count.Store(&count) }
+
+var (
+	policies       policyCounter
+	policiesMetric = prometheus.NewDesc("sgp_policies",
+		"SecurityGroupPolicies by status and reason of their Ready condition.", []string{"ready", "reason"}, nil)
+)
+
+type policyCounter struct {
+	count atomic.Pointer[func() map[PolicyState]int]
+}
+
+// Describe implements prometheus.Collector.
+func (*policyCounter) Describe(ch chan<- *prometheus.Desc) { ch <- policiesMetric }
+
+// Collect implements prometheus.Collector.
+func (p *policyCounter) Collect(ch chan<- prometheus.Metric) {
+	count := p.count.Load()
+	if count == nil {
+		return
+	}
+	for state, n := range (*count)() {
+		ch <- prometheus.MustNewConstMetric(policiesMetric, prometheus.GaugeValue, float64(n), state.Ready, state.Reason)
+	}
 }

@@ -1,0 +1,292 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/internal/account"
+	"github.com/sgp-operator/sgp-operator/internal/ecs"
+	"github.com/sgp-operator/sgp-operator/internal/ecssim"
+)
+
+// The control plane that all tests share; each test has a namespace, a simulator
+// and a manager of its own.
+var (
+	cluster *rest.Config
+	api     client.WithWatch
+)
+
+const (
+	testKey    = "LTAItestkeyid0000001"
+	testSecret = "testsecret0123456789abcdefghij"
+	region     = "cn-hangzhou"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(runWithControlPlane(m))
+}
+
+func runWithControlPlane(m *testing.M) int {
+	log.SetLogger(ctrl.Log.WithSink(nil))
+	env := &envtest.Environment{
+		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
+		ErrorIfCRDPathMissing: true,
+	}
+	var err error
+	if cluster, err = env.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, "control plane:", err, "(run the tests through make test, which provides one)")
+		return 1
+	}
+	defer func() { _ = env.Stop() }()
+	cluster.QPS, cluster.Burst = 1000, 2000
+	scheme := runtime.NewScheme()
+	_ = clientgoscheme.AddToScheme(scheme)
+	_ = v1alpha1.AddToScheme(scheme)
+	if api, err = client.NewWithWatch(cluster, client.Options{Scheme: scheme}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// world is what one test works in.
+type world struct {
+	t         *testing.T
+	namespace string
+	sim       *ecssim.Server
+	endpoint  string
+	clock     clock.PassiveClock
+	options   []func(*SecurityGroupPolicyReconciler)
+	cached    func(*cache.Options)
+	wrap      func(client.WithWatch) client.Client
+	cloud     func(Cloud) Cloud
+	timeout   time.Duration
+	qps       float64
+}
+
+var serial atomic.Int64
+
+// newWorld makes a namespace and a simulator with the given groups, each as
+// id=Policy in the region cn-hangzhou.
+func newWorld(t *testing.T, groups ...ecssim.Group) *world {
+	t.Helper()
+	w := &world{t: t, namespace: fmt.Sprintf("test-%d", serial.Add(1)), clock: clock.RealClock{}, timeout: 10 * time.Second, qps: 10000}
+	for i := range groups {
+		if groups[i].Region == "" {
+			groups[i].Region = region
+		}
+	}
+	w.sim = ecssim.New(ecssim.Options{
+		Keys:   []ecssim.Key{{ID: testKey, Secret: testSecret}},
+		Groups: groups,
+	})
+	endpoint, stop, err := w.sim.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	w.endpoint = endpoint
+	if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// start runs a manager for the namespace until the test ends or stop is called,
+// which waits for its end.
+func (w *world) start() (stop func()) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	caches := cache.Options{DefaultTransform: cache.TransformStripManagedFields(), DefaultNamespaces: map[string]cache.Config{w.namespace: {}}}
+	if w.cached != nil {
+		w.cached(&caches)
+	}
+	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
+		Scheme: api.Scheme(), Cache: caches, Metrics: metricsserver.Options{BindAddress: "0"},
+		Controller: config.Controller{SkipNameValidation: new(true)},
+		NewClient: func(c *rest.Config, o client.Options) (client.Client, error) {
+			inner, err := client.NewWithWatch(c, o)
+			if err != nil || w.wrap == nil {
+				return inner, err
+			}
+			return w.wrap(inner), nil
+		},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	endpoint, err := ecs.ParseEndpoint(w.endpoint, false)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	accounts, err := account.New(account.Options{
+		Endpoint: endpoint, Timeout: w.timeout, QPS: w.qps, Burst: max(1, int(w.qps)), Now: time.Now,
+		Env: func(name string) string {
+			return map[string]string{"ALIBABA_CLOUD_ACCESS_KEY_ID": testKey, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": testSecret}[name]
+		},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r := &SecurityGroupPolicyReconciler{
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("test"), Clock: w.clock,
+		Clouds: func(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (Cloud, error) {
+			c, err := accounts.Client(ctx, p)
+			if err != nil {
+				return nil, err
+			}
+			if w.cloud != nil {
+				return w.cloud(c), nil
+			}
+			return c, nil
+		},
+		ResyncInterval: 10 * time.Minute, MaxConcurrentReconciles: 4,
+	}
+	for _, o := range w.options {
+		o(r)
+	}
+	if err := r.SetupWithManager(mgr); err != nil {
+		w.t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := mgr.Start(ctx); err != nil {
+			w.t.Error(err)
+		}
+	}()
+	stop = func() { cancel(); <-done }
+	w.t.Cleanup(stop)
+	return stop
+}
+
+// policy makes a resource for a group, with what edit changes.
+func (w *world) policy(name, group, desired string, edits ...func(*v1alpha1.SecurityGroupPolicy)) *v1alpha1.SecurityGroupPolicy {
+	w.t.Helper()
+	p := &v1alpha1.SecurityGroupPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace},
+		Spec:       v1alpha1.SecurityGroupPolicySpec{RegionID: region, SecurityGroupID: group, InnerAccessPolicy: desired},
+	}
+	for _, edit := range edits {
+		edit(p)
+	}
+	if err := api.Create(w.t.Context(), p); err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+func (w *world) get(name string) *v1alpha1.SecurityGroupPolicy {
+	w.t.Helper()
+	p := &v1alpha1.SecurityGroupPolicy{}
+	if err := api.Get(w.t.Context(), types.NamespacedName{Namespace: w.namespace, Name: name}, p); err != nil {
+		w.t.Fatal(err)
+	}
+	return p
+}
+
+// edit changes a resource as a user would.
+func (w *world) edit(name string, change func(*v1alpha1.SecurityGroupPolicy)) {
+	w.t.Helper()
+	p := w.get(name)
+	before := p.DeepCopy()
+	change(p)
+	if err := api.Patch(w.t.Context(), p, client.MergeFrom(before)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// lookNow asks for the cloud to be observed and waits until it was.
+func (w *world) lookNow(name string) *v1alpha1.SecurityGroupPolicy {
+	w.t.Helper()
+	at := fmt.Sprint(serial.Add(1))
+	w.edit(name, func(p *v1alpha1.SecurityGroupPolicy) {
+		metav1.SetMetaDataAnnotation(&p.ObjectMeta, v1alpha1.AnnotationReconcileRequestedAt, at)
+	})
+	return w.await(name, "a look was taken", func(p *v1alpha1.SecurityGroupPolicy) bool { return p.Status.LastHandledReconcileAt == at })
+}
+
+// patience is how long any wait may take on a slow machine; none should.
+const patience = 30 * time.Second
+
+// await waits until a resource is as told, and checks that its conditions agree
+// with one another.
+func (w *world) await(name, what string, holds func(*v1alpha1.SecurityGroupPolicy) bool) *v1alpha1.SecurityGroupPolicy {
+	w.t.Helper()
+	var p *v1alpha1.SecurityGroupPolicy
+	w.eventually(what, func() bool {
+		p = w.get(name)
+		return holds(p)
+	}, func() string { return fmt.Sprintf("%+v", p.Status) })
+	checkConditions(w.t, p)
+	return p
+}
+
+func (w *world) awaitReason(name, reason string) *v1alpha1.SecurityGroupPolicy {
+	w.t.Helper()
+	return w.await(name, "reason "+reason, func(p *v1alpha1.SecurityGroupPolicy) bool {
+		ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
+		return ready != nil && ready.Reason == reason && ready.ObservedGeneration == p.Generation
+	})
+}
+
+func (w *world) eventually(what string, holds func() bool, state func() string) {
+	w.t.Helper()
+	err := wait.PollUntilContextTimeout(w.t.Context(), 10*time.Millisecond, patience, true, func(context.Context) (bool, error) { return holds(), nil })
+	if err != nil {
+		w.t.Fatalf("%s: not within %v: %s", what, patience, state())
+	}
+}
+
+// checkConditions holds the conditions against the conventions of kstatus.
+func checkConditions(t *testing.T, p *v1alpha1.SecurityGroupPolicy) {
+	t.Helper()
+	s := p.Status
+	is := func(kind string) bool { return meta.IsStatusConditionTrue(s.Conditions, kind) }
+	ready := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
+	switch {
+	case ready == nil:
+		t.Errorf("no Ready condition: %+v", s)
+		return
+	case is(v1alpha1.ConditionReconciling) && is(v1alpha1.ConditionStalled):
+		t.Error("both Reconciling and Stalled")
+	case ready.Status == metav1.ConditionTrue && is(v1alpha1.ConditionStalled):
+		t.Error("both Ready and Stalled")
+	case ready.Status == metav1.ConditionTrue && ready.ObservedGeneration == p.Generation && s.InnerAccessPolicy != ecs.CanonicalPolicy(p.Spec.InnerAccessPolicy):
+		t.Errorf("Ready, but %q was observed and %q is declared", s.InnerAccessPolicy, p.Spec.InnerAccessPolicy)
+	}
+	for _, c := range s.Conditions {
+		if c.Type != v1alpha1.ConditionReady && c.Status != metav1.ConditionTrue {
+			t.Errorf("%s is there although it is %s", c.Type, c.Status)
+		}
+		if c.Message == "" || c.Reason == "" {
+			t.Errorf("%s says nothing: %+v", c.Type, c)
+		}
+		if c.ObservedGeneration > s.ObservedGeneration {
+			t.Errorf("%s is of generation %d, the status of %d", c.Type, c.ObservedGeneration, s.ObservedGeneration)
+		}
+	}
+}
