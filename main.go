@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -158,7 +158,7 @@ func run(ctx context.Context, args []string) error {
 		},
 		ResyncInterval: o.resync, MaxConcurrentReconciles: o.concurrent,
 	}
-	if err := reconciler.SetupWithManager(mgr); err != nil {
+	if err := reconciler.SetupWithManager(ctx, mgr); err != nil {
 		return err
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
@@ -191,7 +191,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: scheme, Cache: caches, Metrics: metrics, HealthProbeBindAddress: o.probeAddress,
-		MapperProvider: func(*rest.Config, *http.Client) (meta.RESTMapper, error) { return mapper, nil },
+		MapperProvider: func(*rest.Config, *http.Client) (apimeta.RESTMapper, error) { return mapper, nil },
 		LeaderElection: o.leaderElect, LeaderElectionNamespace: o.leaderNamespace, LeaderElectionID: o.leaderID,
 		LeaderElectionReleaseOnCancel: true,
 	})
@@ -203,7 +203,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 
 // servedTypes asks the API server what it serves, and tells a missing CRD from a
 // server that does not answer.
-func servedTypes(config *rest.Config) (meta.RESTMapper, error) {
+func servedTypes(config *rest.Config) (apimeta.RESTMapper, error) {
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("the kubeconfig cannot be used: %w", err)
@@ -214,7 +214,7 @@ func servedTypes(config *rest.Config) (meta.RESTMapper, error) {
 	}
 	_, err = mapper.RESTMapping(v1alpha1.GroupVersion.WithKind("SecurityGroupPolicy").GroupKind(), v1alpha1.GroupVersion.Version)
 	switch {
-	case meta.IsNoMatchError(err):
+	case apimeta.IsNoMatchError(err):
 		return nil, fmt.Errorf("the API server %s does not serve SecurityGroupPolicy: are the CRDs installed (kubectl apply -k config/crd)?", config.Host)
 	case err != nil:
 		return nil, fmt.Errorf("the API server %s cannot be used: %w", config.Host, err)

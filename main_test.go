@@ -346,7 +346,7 @@ func (i *installation) metricsAreGuarded(t *testing.T, address string) {
 }
 
 var insecure = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
-	TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // a self-signed certificate on loopback
+	TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 }}
 
 func status(t *testing.T, url string) int {
@@ -363,7 +363,7 @@ func status(t *testing.T, url string) int {
 }
 
 func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a port for a moment
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -93,9 +93,7 @@ func (r *SecurityGroupPolicyReconciler) Reconcile(ctx context.Context, p *v1alph
 	r.noteObserved(p)
 
 	d := decide(p, observed, r.Clock.Now())
-	if d.step == stepHold || d.step == stepReport || d.step == stepChange {
-		r.countDrift(p, observed)
-	}
+	countDrift(p, observed)
 	switch d.step {
 	case stepChange:
 		return r.change(ctx, stored, p, cloud, observed, d.change)
@@ -278,7 +276,7 @@ func (r *SecurityGroupPolicyReconciler) noteHandled(p *v1alpha1.SecurityGroupPol
 }
 
 // countDrift counts a difference that somebody else made, when it is first seen.
-func (r *SecurityGroupPolicyReconciler) countDrift(p *v1alpha1.SecurityGroupPolicy, observed string) {
+func countDrift(p *v1alpha1.SecurityGroupPolicy, observed string) {
 	desired := ecs.CanonicalPolicy(p.Spec.InnerAccessPolicy)
 	if p.DeletionTimestamp.IsZero() && p.Status.InnerAccessPolicy == desired && observed != desired {
 		metrics.Drift.WithLabelValues(p.Spec.RegionID).Inc()

@@ -11,7 +11,7 @@ import (
 
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	testclock "k8s.io/utils/clock/testing"
@@ -143,7 +143,7 @@ func TestAChangeCostsTwoReadsOneCallAndTwoWrites(t *testing.T) {
 		t.Errorf("status %+v", p.Status)
 	}
 	pending := ahead.Status.PendingModification
-	if pending == nil || pending.ClientToken != effect.ClientToken || ahead.Status.OriginalInnerAccessPolicy != "Accept" || !meta.IsStatusConditionTrue(ahead.Status.Conditions, v1alpha1.ConditionReconciling) {
+	if pending == nil || pending.ClientToken != effect.ClientToken || ahead.Status.OriginalInnerAccessPolicy != "Accept" || !apimeta.IsStatusConditionTrue(ahead.Status.Conditions, v1alpha1.ConditionReconciling) {
 		t.Errorf("written ahead: %+v", ahead.Status)
 	}
 	w.awaitEvent("p", v1alpha1.EventModified)
@@ -173,7 +173,7 @@ func TestAnEditedSpecChangesTheGroupAndKeepsTheOriginal(t *testing.T) {
 	w.awaitReason("p", v1alpha1.ReasonInSync)
 	w.edit("p", func(p *policy) { p.Spec.InnerAccessPolicy = "ACCEPT" })
 	p := w.await("p", "accepts", func(p *policy) bool {
-		return p.Status.InnerAccessPolicy == "Accept" && meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReady)
+		return p.Status.InnerAccessPolicy == "Accept" && apimeta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReady)
 	})
 	w.cloudIs("sg-1", "Accept", 2)
 	if p.Status.OriginalInnerAccessPolicy != "Accept" || p.Status.LastModification.Cause != v1alpha1.CauseSpec || p.Status.LastModification.From != "Drop" {
@@ -226,9 +226,9 @@ func TestSuspendMakesNoCall(t *testing.T) {
 	w.policy("seen", "sg-2", "Drop")
 	w.start()
 	ready := func(p *policy) metav1.ConditionStatus {
-		return meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady).Status
+		return apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady).Status
 	}
-	if p := w.awaitReason("never", v1alpha1.ReasonSuspended); ready(p) != metav1.ConditionUnknown || !meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionSuspended) {
+	if p := w.awaitReason("never", v1alpha1.ReasonSuspended); ready(p) != metav1.ConditionUnknown || !apimeta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionSuspended) {
 		t.Errorf("conditions %+v", p.Status.Conditions)
 	}
 	w.awaitReason("seen", v1alpha1.ReasonInSync)
@@ -303,7 +303,7 @@ func TestEveryFailureHasItsReasonAndHeals(t *testing.T) {
 			if e == nil || e.Code != c.code || e.HTTPStatus != c.status || e.Action != c.fault.Action || e.Time.IsZero() || e.Message == "" {
 				t.Errorf("lastError %+v, want %s %s (%d)", e, c.fault.Action, c.code, c.status)
 			}
-			if !meta.IsStatusConditionTrue(p.Status.Conditions, c.also) || meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReady) {
+			if !apimeta.IsStatusConditionTrue(p.Status.Conditions, c.also) || apimeta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReady) {
 				t.Errorf("conditions %+v, want %s", p.Status.Conditions, c.also)
 			}
 			if c.also == v1alpha1.ConditionStalled && p.Status.PendingModification != nil {
@@ -341,12 +341,12 @@ func TestReadyOutlivesAFaultButNotAnEdit(t *testing.T) {
 	w.awaitReason("p", v1alpha1.ReasonInSync)
 	w.sim.Inject(ecssim.Fault{Kind: ecssim.Error, Status: 503, Code: "ServiceUnavailable"})
 	p := w.lookNow("p")
-	if !meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReady) || !meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReconciling) {
+	if !apimeta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReady) || !apimeta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReconciling) {
 		t.Errorf("after one failure: %+v", p.Status.Conditions)
 	}
 	fake.SetTime(fake.Now().Add(20 * time.Minute))
 	p = w.lookNow("p")
-	if meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReady) {
+	if apimeta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReady) {
 		t.Errorf("two intervals after the last observation: %+v", p.Status.Conditions)
 	}
 	w.sim.ClearFaults()
@@ -495,7 +495,7 @@ func TestTheRecordOfAChangeOutlivesAnEditMeanwhile(t *testing.T) {
 	w.policy("p", "sg-1", "Drop")
 	w.start()
 	p := w.await("p", "changed back", func(p *policy) bool {
-		return p.Status.ObservedGeneration == 2 && meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReady)
+		return p.Status.ObservedGeneration == 2 && apimeta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReady)
 	})
 	w.cloudIs("sg-1", "Accept", 2)
 	effects := w.sim.Effects(region, "sg-1")
@@ -521,7 +521,7 @@ func TestTwoToolsDoNotFlapANetwork(t *testing.T) {
 	w.sim.SetPolicy(region, "sg-1", "Accept")
 	w.lookNow("p")
 	p := w.awaitReason("p", v1alpha1.ReasonContested)
-	if !meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionStalled) {
+	if !apimeta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionStalled) {
 		t.Errorf("conditions %+v", p.Status.Conditions)
 	}
 	w.awaitEvent("p", v1alpha1.ReasonContested)
@@ -542,7 +542,7 @@ func TestOneGroupHasOneOwner(t *testing.T) {
 	w.eventually("a second has passed", func() bool { return time.Since(first.CreationTimestamp.Time) > time.Second }, func() string { return "" })
 	w.policy("younger", "sg-1", "Accept")
 	p := w.awaitReason("younger", v1alpha1.ReasonConflict)
-	ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
+	ready := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
 	if !strings.Contains(ready.Message, w.namespace+"/older") {
 		t.Errorf("the message does not name the owner: %q", ready.Message)
 	}
@@ -649,7 +649,7 @@ func TestRestoreLeavesAGroupThatSomebodyElseHasChanged(t *testing.T) {
 	w.awaitReason("p", v1alpha1.ReasonInSync)
 	w.edit("p", func(p *policy) { p.Spec.InnerAccessPolicy = "Drop" })
 	w.await("p", "drops", func(p *policy) bool {
-		return p.Status.InnerAccessPolicy == "Drop" && meta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReady)
+		return p.Status.InnerAccessPolicy == "Drop" && apimeta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReady)
 	})
 	w.sim.SetPolicy(region, "sg-1", "Accept")
 	w.deletePolicy("p")
@@ -667,7 +667,7 @@ func TestRestoreWaitsForTheCloudAndCanBeAbandoned(t *testing.T) {
 	w.sim.Inject(ecssim.Fault{Kind: ecssim.Error, Status: 403, Code: "Forbidden.RAM"})
 	w.deletePolicy("p")
 	p := w.await("p", "says why it waits", func(p *policy) bool { return p.Status.LastError != nil })
-	if ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady); ready.Reason != v1alpha1.ReasonAccessDenied {
+	if ready := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady); ready.Reason != v1alpha1.ReasonAccessDenied {
 		t.Errorf("conditions %+v", p.Status.Conditions)
 	}
 	w.edit("p", func(p *policy) { metav1.SetMetaDataAnnotation(&p.ObjectMeta, v1alpha1.AnnotationAbandon, "true") })
@@ -753,7 +753,7 @@ func TestWithoutCredentialsTheResourceSaysSo(t *testing.T) {
 	w.policy("p", "sg-1", "Drop")
 	w.start()
 	p := w.awaitReason("p", v1alpha1.ReasonAccountNotReady)
-	if ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(ready.Message, "set the key") {
+	if ready := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady); !strings.Contains(ready.Message, "set the key") {
 		t.Errorf("the message does not say what to do: %q", ready.Message)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,7 +25,7 @@ const repeatedError = 5 * time.Minute
 // setVerdict puts the conditions of a verdict into the status.
 func (r *SecurityGroupPolicyReconciler) setVerdict(p *v1alpha1.SecurityGroupPolicy, v verdict) {
 	if v.keepReady && r.stillReady(p) {
-		was := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
+		was := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
 		setCondition(p, v1alpha1.ConditionReady, metav1.ConditionTrue, was.Reason, was.Message)
 	} else {
 		setCondition(p, v1alpha1.ConditionReady, v.ready, v.reason, v.message)
@@ -35,13 +35,13 @@ func (r *SecurityGroupPolicyReconciler) setVerdict(p *v1alpha1.SecurityGroupPoli
 			setCondition(p, kind, metav1.ConditionTrue, v.reason, v.message)
 			continue
 		}
-		meta.RemoveStatusCondition(&p.Status.Conditions, kind)
+		apimeta.RemoveStatusCondition(&p.Status.Conditions, kind)
 	}
 	p.Status.ObservedGeneration = p.Generation
 }
 
 func setCondition(p *v1alpha1.SecurityGroupPolicy, kind string, status metav1.ConditionStatus, reason, message string) {
-	meta.SetStatusCondition(&p.Status.Conditions, metav1.Condition{
+	apimeta.SetStatusCondition(&p.Status.Conditions, metav1.Condition{
 		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: p.Generation,
 	})
 }
@@ -51,7 +51,7 @@ func setCondition(p *v1alpha1.SecurityGroupPolicy, kind string, status metav1.Co
 // resync intervals. After a restart the time at which Ready became True is all
 // that is known of it.
 func (r *SecurityGroupPolicyReconciler) stillReady(p *v1alpha1.SecurityGroupPolicy) bool {
-	ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
+	ready := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
 	if ready == nil || ready.Status != metav1.ConditionTrue || ready.ObservedGeneration != p.Generation {
 		return false
 	}
@@ -187,7 +187,7 @@ func (r *SecurityGroupPolicyReconciler) countPolicies() map[metrics.PolicyState]
 	counts := map[metrics.PolicyState]int{}
 	for i := range list.Items {
 		state := metrics.PolicyState{Ready: string(metav1.ConditionUnknown), Reason: "NotObserved"}
-		if ready := meta.FindStatusCondition(list.Items[i].Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		if ready := apimeta.FindStatusCondition(list.Items[i].Status.Conditions, v1alpha1.ConditionReady); ready != nil {
 			state = metrics.PolicyState{Ready: string(ready.Status), Reason: ready.Reason}
 		}
 		counts[state]++

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -74,10 +74,10 @@ func (r *SecurityGroupPolicyReconciler) forget(key types.NamespacedName) {
 }
 
 // SetupWithManager registers the reconciler, its index and what wakes it.
-func (r *SecurityGroupPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
+func (r *SecurityGroupPolicyReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	r.memory.backoff = workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, maxBackoff)
 	r.memory.observed = map[types.NamespacedName]time.Time{}
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.SecurityGroupPolicy{}, indexGroup, //nolint:forbidigo // no request yet
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.SecurityGroupPolicy{}, indexGroup,
 		func(o client.Object) []string { return []string{groupKey(o.(*v1alpha1.SecurityGroupPolicy))} }); err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ const (
 )
 
 func claimOf(p *v1alpha1.SecurityGroupPolicy) claim {
-	ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
+	ready := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
 	switch {
 	case ready == nil:
 		if p.Spec.Suspend || !p.DeletionTimestamp.IsZero() {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -168,7 +168,7 @@ func (w *world) start() (stop func()) {
 	for _, o := range w.options {
 		o(r)
 	}
-	if err := r.SetupWithManager(mgr); err != nil {
+	if err := r.SetupWithManager(ctx, mgr); err != nil {
 		w.t.Fatal(err)
 	}
 	done := make(chan struct{})
@@ -248,7 +248,7 @@ func (w *world) await(name, what string, holds func(*v1alpha1.SecurityGroupPolic
 func (w *world) awaitReason(name, reason string) *v1alpha1.SecurityGroupPolicy {
 	w.t.Helper()
 	return w.await(name, "reason "+reason, func(p *v1alpha1.SecurityGroupPolicy) bool {
-		ready := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
+		ready := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
 		return ready != nil && ready.Reason == reason && ready.ObservedGeneration == p.Generation
 	})
 }
@@ -265,8 +265,8 @@ func (w *world) eventually(what string, holds func() bool, state func() string) 
 func checkConditions(t *testing.T, p *v1alpha1.SecurityGroupPolicy) {
 	t.Helper()
 	s := p.Status
-	is := func(kind string) bool { return meta.IsStatusConditionTrue(s.Conditions, kind) }
-	ready := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
+	is := func(kind string) bool { return apimeta.IsStatusConditionTrue(s.Conditions, kind) }
+	ready := apimeta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
 	switch {
 	case ready == nil:
 		t.Errorf("no Ready condition: %+v", s)

@@ -105,7 +105,7 @@ func (f *fixed) GetCredential() (*credentials.CredentialModel, error) { return &
 func send(ctx context.Context, r request) (*answer, *Error) {
 	started := time.Now() //nolint:forbidigo // the duration of a real call
 	answer, failure := exchangeOnce(ctx, r)
-	observe(r.action, r.region, failure, time.Since(started))
+	observe(r.action, r.region, failure, time.Since(started)) //nolint:forbidigo // likewise
 	return answer, failure
 }
 

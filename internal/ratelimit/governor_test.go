@@ -189,7 +189,7 @@ func TestAnEditGoesBeforeABacklogOfResyncs(t *testing.T) {
 			due = w.now.Add(wait)
 		}
 		for range 3 { // whoever comes by
-			i := rand.IntN(10000) //nolint:gosec // a simulation
+			i := rand.IntN(10000)
 			if next[i].After(w.now) {
 				continue
 			}
