@@ -15,7 +15,9 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -26,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	clientconfig "sigs.k8s.io/controller-runtime/pkg/client/config"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
@@ -47,6 +50,7 @@ type options struct {
 	concurrent               int
 	namespaces, selector     string
 	requireAccount           bool
+	secrets                  string
 	leaderElect              bool
 	leaderNamespace          string
 	leaderID                 string
@@ -79,6 +83,7 @@ func parse(args []string) (*options, error) {
 	f.IntVar(&o.concurrent, "max-concurrent-reconciles", 16, "Number of resources worked on at the same time.")
 	f.StringVar(&o.namespaces, "watch-namespaces", "", "Namespaces of the resources that this manager owns, separated by commas; all by default.")
 	f.StringVar(&o.selector, "watch-label-selector", "", "Labels of the resources that this manager owns; all by default.")
+	f.StringVar(&o.secrets, "secret-namespaces", "", "Namespaces where an ECSAccount's Secret may live, separated by commas; the manager's own by default.")
 	f.BoolVar(&o.requireAccount, "require-account", false, "Refuse resources that would use the manager's own credentials.")
 	f.BoolVar(&o.leaderElect, "leader-elect", false, "Work only while holding the lease, for more than one replica.")
 	f.StringVar(&o.leaderNamespace, "leader-election-namespace", "", "Namespace of the lease; the manager's own in a cluster.")
@@ -120,6 +125,26 @@ func parse(args []string) (*options, error) {
 	return o, nil
 }
 
+// secretNamespaces are those that the flag names, or else the manager's own.
+func (o *options) secretNamespaces() []string {
+	if names := split(o.secrets); len(names) > 0 {
+		return names
+	}
+	if own := os.Getenv("POD_NAMESPACE"); own != "" {
+		return []string{own}
+	}
+	return []string{"sgp-system"}
+}
+
+func split(list string) (names []string) {
+	for name := range strings.SplitSeq(list, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 func run(ctx context.Context, args []string) error {
 	o, err := parse(args)
 	if err != nil {
@@ -139,16 +164,28 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("--sts-endpoint: %w", err)
 	}
+	mgr, err := newManager(o)
+	if err != nil {
+		return err
+	}
+	changed := make(chan event.TypedGenericEvent[*v1alpha1.ECSAccount], 1024)
 	accounts, err := account.New(account.Options{
-		Endpoint: ecsEndpoint, STSEndpoint: stsEndpoint, Timeout: o.timeout, QPS: o.qps, Burst: o.burst,
-		RequireAccount: o.requireAccount, Env: os.Getenv, Now: time.Now,
+		Cache: mgr.GetCache(), Live: mgr.GetAPIReader(), SecretNamespaces: o.secretNamespaces(),
+		Endpoint: ecsEndpoint, STSEndpoint: stsEndpoint, AllowInsecure: o.allowInsecure,
+		Timeout: o.timeout, QPS: o.qps, Burst: o.burst, RequireAccount: o.requireAccount, Env: os.Getenv, Now: time.Now,
+		Changed: func(name string) {
+			select {
+			case changed <- event.TypedGenericEvent[*v1alpha1.ECSAccount]{Object: &v1alpha1.ECSAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}}:
+			default: // so many are waiting that this one is among them, or is checked before long
+			}
+		},
 	})
 	if err != nil {
 		return err
 	}
-
-	mgr, err := newManager(o)
-	if err != nil {
+	if err := (&controllers.ECSAccountReconciler{
+		Client: mgr.GetClient(), Check: accounts.Check, Forget: accounts.Forget, Changed: changed, Recorder: mgr.GetEventRecorder("sgp-operator"),
+	}).SetupWithManager(ctx, mgr); err != nil {
 		return err
 	}
 	reconciler := &controllers.SecurityGroupPolicyReconciler{
@@ -212,12 +249,14 @@ func servedTypes(config *rest.Config) (apimeta.RESTMapper, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the API server %s cannot be used: %w", config.Host, err)
 	}
-	_, err = mapper.RESTMapping(v1alpha1.GroupVersion.WithKind("SecurityGroupPolicy").GroupKind(), v1alpha1.GroupVersion.Version)
-	switch {
-	case apimeta.IsNoMatchError(err):
-		return nil, fmt.Errorf("the API server %s does not serve SecurityGroupPolicy: are the CRDs installed (kubectl apply -k config/crd)?", config.Host)
-	case err != nil:
-		return nil, fmt.Errorf("the API server %s cannot be used: %w", config.Host, err)
+	for _, kind := range []string{"SecurityGroupPolicy", "ECSAccount"} {
+		_, err = mapper.RESTMapping(v1alpha1.GroupVersion.WithKind(kind).GroupKind(), v1alpha1.GroupVersion.Version)
+		switch {
+		case apimeta.IsNoMatchError(err):
+			return nil, fmt.Errorf("the API server %s does not serve %s: are the CRDs installed (kubectl apply -k config/crd)?", config.Host, kind)
+		case err != nil:
+			return nil, fmt.Errorf("the API server %s cannot be used: %w", config.Host, err)
+		}
 	}
 	return mapper, nil
 }
@@ -229,17 +268,24 @@ func cacheOptions(o *options) (cache.Options, error) {
 	}
 	caches := cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject:         map[client.Object]cache.ByObject{&v1alpha1.SecurityGroupPolicy{}: {Label: selector}},
+		ByObject: map[client.Object]cache.ByObject{
+			&v1alpha1.SecurityGroupPolicy{}: {Label: selector},
+			// Metadata only: what a Secret holds is read when it is needed.
+			&corev1.Secret{}: {Namespaces: inNamespaces(o.secretNamespaces())},
+		},
 	}
 	if o.namespaces != "" {
-		caches.DefaultNamespaces = map[string]cache.Config{}
-		for name := range strings.SplitSeq(o.namespaces, ",") {
-			if name = strings.TrimSpace(name); name != "" {
-				caches.DefaultNamespaces[name] = cache.Config{}
-			}
-		}
+		caches.DefaultNamespaces = inNamespaces(split(o.namespaces))
 	}
 	return caches, nil
+}
+
+func inNamespaces(names []string) map[string]cache.Config {
+	config := map[string]cache.Config{}
+	for _, name := range names {
+		config[name] = cache.Config{}
+	}
+	return config
 }
 
 // cachesSynced is ready once the caches hold the cluster, on standby replicas too.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -20,11 +21,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/internal/account"
 	"github.com/sgp-operator/sgp-operator/internal/metrics"
 )
 
 // indexGroup finds the resources that name the same group.
 const indexGroup = "spec.group"
+
+// indexAccount finds the resources that use an account.
+const indexAccount = "spec.account"
 
 func groupKey(p *v1alpha1.SecurityGroupPolicy) string {
 	return p.Spec.RegionID + "/" + p.Spec.SecurityGroupID
@@ -81,11 +86,17 @@ func (r *SecurityGroupPolicyReconciler) SetupWithManager(ctx context.Context, mg
 		func(o client.Object) []string { return []string{groupKey(o.(*v1alpha1.SecurityGroupPolicy))} }); err != nil {
 		return err
 	}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.SecurityGroupPolicy{}, indexAccount,
+		func(o client.Object) []string { return []string{account.NameFor(o.(*v1alpha1.SecurityGroupPolicy))} }); err != nil {
+		return err
+	}
 	metrics.CountPolicies(r.countPolicies)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("securitygrouppolicy").
 		For(&v1alpha1.SecurityGroupPolicy{}, builder.WithPredicates(r.asksForAPass())).
 		Watches(&v1alpha1.SecurityGroupPolicy{}, handler.EnqueueRequestsFromMapFunc(r.siblings), builder.WithPredicates(ownershipMayMove())).
+		Watches(&v1alpha1.ECSAccount{}, r.wakeSpread(r.ofAccount), builder.WithPredicates(accountChanged())).
+		WatchesMetadata(&corev1.Namespace{}, r.wakeSpread(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: r.MaxConcurrentReconciles,
 			ReconciliationTimeout:   passLimit,
@@ -120,6 +131,73 @@ func ownershipMayMove() predicate.Predicate {
 		UpdateFunc: func(e event.UpdateEvent) bool {
 			was, is := e.ObjectOld.(*v1alpha1.SecurityGroupPolicy), e.ObjectNew.(*v1alpha1.SecurityGroupPolicy)
 			return claimOf(was) != claimOf(is)
+		},
+	}
+}
+
+// accountChanged lets through what can make an account usable, or not.
+func accountChanged() predicate.Predicate {
+	return predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			was, is := e.ObjectOld.(*v1alpha1.ECSAccount), e.ObjectNew.(*v1alpha1.ECSAccount)
+			ready := func(a *v1alpha1.ECSAccount) bool {
+				return apimeta.IsStatusConditionTrue(a.Status.Conditions, v1alpha1.ConditionReady)
+			}
+			return was.Generation != is.Generation || was.UID != is.UID || ready(was) != ready(is) ||
+				was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero()
+		},
+	}
+}
+
+// ofAccount are the resources that use an account.
+func (r *SecurityGroupPolicyReconciler) ofAccount(ctx context.Context, a client.Object) []reconcile.Request {
+	return r.requests(ctx, client.MatchingFields{indexAccount: a.GetName()})
+}
+
+// ofNamespace are the resources of a namespace: its labels say which accounts
+// they may use.
+func (r *SecurityGroupPolicyReconciler) ofNamespace(ctx context.Context, n client.Object) []reconcile.Request {
+	return r.requests(ctx, client.InNamespace(n.GetName()))
+}
+
+func (r *SecurityGroupPolicyReconciler) requests(ctx context.Context, which client.ListOption) []reconcile.Request {
+	list := &v1alpha1.SecurityGroupPolicyList{}
+	if err := r.Client.List(ctx, list, which, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "List the resources to wake")
+		return nil
+	}
+	requests := make([]reconcile.Request, 0, len(list.Items))
+	for i := range list.Items {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+	}
+	return requests
+}
+
+// wakeRate is how many resources are woken per second by one event.
+const wakeRate = 100
+
+// wakeSpread wakes what an event concerns: a few at once, thousands over a while.
+// An object that the manager finds when it starts concerns nobody, since each
+// resource is looked at then anyway.
+func (r *SecurityGroupPolicyReconciler) wakeSpread(of func(context.Context, client.Object) []reconcile.Request) handler.EventHandler {
+	wake := func(ctx context.Context, o client.Object, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		requests := of(ctx, o)
+		over := time.Duration(len(requests)) * time.Second / wakeRate
+		for _, request := range requests {
+			q.AddAfter(request, rand.N(over+1)) //nolint:gosec // spreads load
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			if !e.IsInInitialList {
+				wake(ctx, e.Object, q)
+			}
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			wake(ctx, e.ObjectNew, q)
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			wake(ctx, e.Object, q)
 		},
 	}
 }

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -23,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -43,6 +45,8 @@ const (
 	testKey    = "LTAItestkeyid0000001"
 	testSecret = "testsecret0123456789abcdefghij"
 	region     = "cn-hangzhou"
+	// ofTest is the label that says which test an account belongs to.
+	ofTest = "test"
 )
 
 func TestMain(m *testing.M) {
@@ -80,7 +84,6 @@ type world struct {
 	endpoint  string
 	clock     clock.PassiveClock
 	options   []func(*SecurityGroupPolicyReconciler)
-	cached    func(*cache.Options)
 	wrap      func(client.WithWatch) client.Client
 	cloud     func(Cloud) Cloud
 	timeout   time.Duration
@@ -121,8 +124,10 @@ func (w *world) start() (stop func()) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
 	caches := cache.Options{DefaultTransform: cache.TransformStripManagedFields(), DefaultNamespaces: map[string]cache.Config{w.namespace: {}}}
-	if w.cached != nil {
-		w.cached(&caches)
+	// Accounts are cluster-wide: each test sees its own only.
+	caches.ByObject = map[client.Object]cache.ByObject{
+		&v1alpha1.ECSAccount{}: {Label: labels.SelectorFromSet(labels.Set{ofTest: w.namespace})},
+		&corev1.Secret{}:       {Namespaces: map[string]cache.Config{w.namespace: {}}},
 	}
 	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
 		Scheme: api.Scheme(), Cache: caches, Metrics: metricsserver.Options{BindAddress: "0"},
@@ -142,13 +147,23 @@ func (w *world) start() (stop func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	changed := make(chan event.TypedGenericEvent[*v1alpha1.ECSAccount], 1024)
 	accounts, err := account.New(account.Options{
-		Endpoint: endpoint, Timeout: w.timeout, QPS: w.qps, Burst: max(1, int(w.qps)), Now: time.Now,
+		Cache: mgr.GetCache(), Live: mgr.GetAPIReader(), SecretNamespaces: []string{w.namespace},
+		Endpoint: endpoint, STSEndpoint: endpoint, Timeout: w.timeout, QPS: w.qps, Burst: max(1, int(w.qps)), Now: w.clock.Now,
 		Env: func(name string) string {
 			return map[string]string{"ALIBABA_CLOUD_ACCESS_KEY_ID": testKey, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": testSecret}[name]
 		},
+		Changed: func(name string) {
+			changed <- event.TypedGenericEvent[*v1alpha1.ECSAccount]{Object: &v1alpha1.ECSAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}}
+		},
 	})
 	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := (&ECSAccountReconciler{
+		Client: mgr.GetClient(), Check: accounts.Check, Forget: accounts.Forget, Changed: changed, Recorder: mgr.GetEventRecorder("test"),
+	}).SetupWithManager(ctx, mgr); err != nil {
 		w.t.Fatal(err)
 	}
 	r := &SecurityGroupPolicyReconciler{

@@ -85,6 +85,28 @@ const (
 	ReasonContested = "Contested"
 )
 
+// Reasons of the conditions of an ECSAccount, beside AccessDenied, Throttled and
+// CloudUnavailable.
+const (
+	// ReasonAuthenticated says that Alibaba Cloud accepts the credentials.
+	ReasonAuthenticated = "Authenticated"
+
+	// ReasonNotVerified says that there are credentials, and that the token
+	// service could not be asked whose they are. Calls to ECS go on.
+	ReasonNotVerified = "NotVerified"
+
+	// ReasonCredentialsNotFound says that the Secret is missing, malformed, or in
+	// a namespace from which the manager does not read Secrets. The message says
+	// which.
+	ReasonCredentialsNotFound = "CredentialsNotFound"
+
+	// ReasonInvalidSpec says that the spec cannot be used; the message says why.
+	ReasonInvalidSpec = "InvalidSpec"
+)
+
+// DefaultAccountName is the ECSAccount that is used where a resource names none.
+const DefaultAccountName = "default"
+
 // Reasons of events that are not reasons of a condition as well.
 const (
 	// EventModified tells of a change that the spec asked for.

@@ -24,7 +24,7 @@ var (
 )
 
 func addKnownTypes(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion, &SecurityGroupPolicy{}, &SecurityGroupPolicyList{})
+	scheme.AddKnownTypes(GroupVersion, &SecurityGroupPolicy{}, &SecurityGroupPolicyList{}, &ECSAccount{}, &ECSAccountList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 }

@@ -1,7 +1,8 @@
 // Package account finds the credentials for a SecurityGroupPolicy and hands out a
-// client of ECS that signs with them. Whoever asks learns whether an account may
-// be used, never what its keys are. It knows neither what a policy is for nor how
-// a request looks.
+// client of ECS that signs with them: which ECSAccount, may this resource use it,
+// where do its keys come from, are they fresh. Whoever asks learns whether an
+// account may be used, never what its keys are. It knows neither what a policy is
+// for nor how a request looks.
 //
 // Tokens are fetched through the client that serves ECS (package ecs) rather than
 // the providers of Alibaba Cloud's credentials library: those have no lock, no
@@ -11,9 +12,17 @@ package account
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
@@ -21,8 +30,16 @@ import (
 
 // Options of a Resolver.
 type Options struct {
-	// Endpoint of ECS for the manager's own chain.
+	// Cache reads ECSAccounts, and the metadata of Namespaces and Secrets.
+	Cache client.Reader
+	// Live reads Secrets from the API server, by name.
+	Live client.Reader
+	// SecretNamespaces are those from which Secrets may be read.
+	SecretNamespaces []string
+	// Endpoint of ECS where an account names none.
 	Endpoint ecs.Endpoint
+	// AllowInsecure accepts http:// in an account's endpoint.
+	AllowInsecure bool
 	// STSEndpoint overrides the token service's; the environment's
 	// ALIBABA_CLOUD_STS_ENDPOINT holds where it is the zero value.
 	STSEndpoint ecs.Endpoint
@@ -31,12 +48,15 @@ type Options struct {
 	// QPS and Burst bound the calls per account, region and action.
 	QPS   float64
 	Burst int
-	// RequireAccount refuses the manager's own chain.
+	// RequireAccount refuses the manager's own chain to resources that name no
+	// account.
 	RequireAccount bool
 	// Env looks up an environment variable.
 	Env func(string) string
 	// Now is the clock.
 	Now func() time.Time
+	// Changed is told when an account's credentials begin or cease to work.
+	Changed func(account string)
 }
 
 // NotReadyError says why an account cannot be used, in words fit to be shown.
@@ -44,11 +64,48 @@ type NotReadyError struct{ Reason string }
 
 func (e *NotReadyError) Error() string { return e.Reason }
 
-// Resolver finds the client for a resource.
+// Resolver finds the client for a resource. It is safe for concurrent use.
 type Resolver struct {
 	options Options
-	own     *ecs.Client
+	sts     ecs.STS
+	chain   source // the manager's own
+	own     *lease
 	ownErr  error
+
+	mu     sync.Mutex
+	leases map[string]*lease
+}
+
+// lease is what is kept of an account between calls: a client, and a session for
+// what the account and its Secret said when it was made.
+type lease struct {
+	client   *ecs.Client
+	settings settings
+	version  string // of the account and its Secret
+
+	mu      sync.RWMutex
+	session *session
+}
+
+// settings are what a client is made for; another Secret needs no other client.
+type settings struct {
+	endpoint ecs.Endpoint
+	qps      float64
+	burst    int
+}
+
+// Credential implements ecs.CredentialSource.
+func (l *lease) Credential(ctx context.Context) (ecs.Credential, error) {
+	return l.current().Credential(ctx)
+}
+
+// Judge implements ecs.CredentialSource.
+func (l *lease) Judge(used ecs.Credential, failure *ecs.Error) { l.current().Judge(used, failure) }
+
+func (l *lease) current() *session {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.session
 }
 
 // New returns a Resolver. An error names what in the environment cannot be used.
@@ -57,32 +114,240 @@ func New(options Options) (*Resolver, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Resolver{options: options}
-	chain, err := ownChain(options.Env, sts)
-	if err != nil {
+	r := &Resolver{options: options, sts: sts, leases: map[string]*lease{}}
+	if r.chain, err = ownChain(options.Env, sts); err != nil {
 		r.ownErr = &NotReadyError{Reason: err.Error()}
 		return r, nil
 	}
-	r.own = ecs.New(ecs.Options{
-		Credentials: newSession(chain, options.Timeout, options.Now),
-		Endpoint:    options.Endpoint,
-		Timeout:     options.Timeout,
-		QPS:         options.QPS, Burst: options.Burst, Now: options.Now,
-	})
+	r.own = r.newLease(settings{options.Endpoint, options.QPS, options.Burst}, r.newSession(r.chain, ""))
 	return r, nil
 }
 
-// Client returns the client for a resource, or a NotReadyError.
-func (r *Resolver) Client(_ context.Context, p *v1alpha1.SecurityGroupPolicy) (*ecs.Client, error) {
+func (r *Resolver) newSession(s source, account string) *session {
+	return newSession(s, r.options.Timeout, r.options.Now, func() {
+		if r.options.Changed != nil && account != "" {
+			r.options.Changed(account)
+		}
+	})
+}
+
+func (r *Resolver) newLease(s settings, first *session) *lease {
+	l := &lease{settings: s, session: first}
+	l.client = ecs.New(ecs.Options{
+		Credentials: l, Endpoint: s.endpoint, Timeout: r.options.Timeout, QPS: s.qps, Burst: s.burst, Now: r.options.Now,
+	})
+	return l
+}
+
+// Client returns the client for a resource. A NotReadyError says why there is
+// none.
+func (r *Resolver) Client(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (*ecs.Client, error) {
+	a, err := r.account(ctx, p)
 	switch {
-	case p.Spec.AccountRef != nil:
-		return nil, &NotReadyError{Reason: fmt.Sprintf("ECSAccount %q does not exist", p.Spec.AccountRef.Name)}
-	case r.options.RequireAccount:
-		return nil, &NotReadyError{Reason: "spec.accountRef is missing: this manager does not lend its own credentials (--require-account)"}
-	case r.ownErr != nil:
+	case err != nil:
+		return nil, err
+	case a == nil && r.options.RequireAccount:
+		return nil, notReady("spec.accountRef is missing: this manager does not lend its own credentials (--require-account)")
+	case a == nil && r.ownErr != nil:
 		return nil, r.ownErr
+	case a == nil:
+		return r.own.client, nil
 	}
-	return r.own, nil
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := r.options.Cache.Get(ctx, types.NamespacedName{Name: p.Namespace}, namespace); err != nil {
+		return nil, fmt.Errorf("read the labels of namespace %s: %w", p.Namespace, err)
+	}
+	if err := allowed(a, namespace.Labels, p); err != nil {
+		return nil, err
+	}
+	l, err := r.lease(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return l.client, nil
+}
+
+// account is the ECSAccount that a resource uses, or nil for the manager's own
+// credentials.
+func (r *Resolver) account(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (*v1alpha1.ECSAccount, error) {
+	name := NameFor(p)
+	a := &v1alpha1.ECSAccount{}
+	err := r.options.Cache.Get(ctx, types.NamespacedName{Name: name}, a)
+	switch {
+	case err == nil && !a.DeletionTimestamp.IsZero():
+		return nil, notReady("ECSAccount %q is being deleted", name)
+	case err == nil:
+		return a, nil
+	case !apierrors.IsNotFound(err):
+		return nil, fmt.Errorf("read ECSAccount %s: %w", name, err)
+	case p.Spec.AccountRef != nil:
+		return nil, notReady("ECSAccount %q does not exist", name)
+	}
+	return nil, nil
+}
+
+// NameFor is the account that a resource names, or would use if it exists.
+func NameFor(p *v1alpha1.SecurityGroupPolicy) string {
+	if p.Spec.AccountRef != nil {
+		return p.Spec.AccountRef.Name
+	}
+	return v1alpha1.DefaultAccountName
+}
+
+// Check has Alibaba Cloud say whose the credentials of an account are. An answer,
+// good or bad, is what resources that use it are told from then on.
+func (r *Resolver) Check(ctx context.Context, a *v1alpha1.ECSAccount) (accountID string, err error) {
+	l, err := r.lease(ctx, a)
+	if err != nil {
+		return "", err
+	}
+	session := l.current()
+	credential, err := session.probe(ctx)
+	if err != nil {
+		return "", err
+	}
+	id, err := r.sts.CallerAccount(ctx, credential)
+	failure, _ := errors.AsType[*ecs.Error](err)
+	session.Judge(credential, failure)
+	return id, err
+}
+
+// Forget drops what is kept of an account that is gone.
+func (r *Resolver) Forget(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.leases, name)
+}
+
+// lease returns what is kept of an account, made anew if the account or its
+// Secret has changed.
+func (r *Resolver) lease(ctx context.Context, a *v1alpha1.ECSAccount) (*lease, error) {
+	secretVersion, err := r.secretVersion(ctx, a)
+	if err != nil {
+		r.Forget(a.Name)
+		return nil, err
+	}
+	version := fmt.Sprint(a.UID, "/", a.Generation, "/", secretVersion)
+	r.mu.Lock()
+	l := r.leases[a.Name]
+	r.mu.Unlock()
+	if l != nil && l.version == version {
+		return l, nil
+	}
+
+	s, err := r.settings(a)
+	if err != nil {
+		return nil, err
+	}
+	from, err := r.source(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l = r.leases[a.Name]; l != nil && l.version == version {
+		return l, nil
+	}
+	fresh := r.newSession(from, a.Name)
+	if l != nil && l.settings == s {
+		// The client keeps what its governors have learnt.
+		l.mu.Lock()
+		l.session = fresh
+		l.mu.Unlock()
+		l = &lease{client: l.client, settings: s, session: fresh}
+	} else {
+		l = r.newLease(s, fresh)
+	}
+	l.version = version
+	r.leases[a.Name] = l
+	return l, nil
+}
+
+func (r *Resolver) settings(a *v1alpha1.ECSAccount) (settings, error) {
+	s := settings{r.options.Endpoint, r.options.QPS, r.options.Burst}
+	if a.Spec.Endpoint != "" {
+		endpoint, err := ecs.ParseEndpoint(a.Spec.Endpoint, r.options.AllowInsecure)
+		if err != nil {
+			return s, notReady("ECSAccount %q cannot be used: %v", a.Name, err)
+		}
+		s.endpoint = endpoint
+	}
+	if l := a.Spec.RateLimit; l != nil {
+		s.qps, s.burst = float64(l.QPS), int(l.Burst)
+		if s.burst == 0 {
+			s.burst = 2 * int(l.QPS)
+		}
+	}
+	return s, nil
+}
+
+// secretVersion tells the account's Secret of today from that of yesterday
+// without reading it.
+func (r *Resolver) secretVersion(ctx context.Context, a *v1alpha1.ECSAccount) (string, error) {
+	ref := a.Spec.Credentials.SecretRef
+	if ref == nil {
+		return "", nil
+	}
+	if !r.mayRead(ref.Namespace) {
+		return "", notReady("ECSAccount %q cannot be used: Secrets are read from %s only (--secret-namespaces)", a.Name, strings.Join(r.options.SecretNamespaces, ", "))
+	}
+	secret := &metav1.PartialObjectMetadata{}
+	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	switch err := r.options.Cache.Get(ctx, types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, secret); {
+	case apierrors.IsNotFound(err):
+		return "", notReady("ECSAccount %q cannot be used: its Secret %s/%s does not exist", a.Name, ref.Namespace, ref.Name)
+	case err != nil:
+		return "", fmt.Errorf("read Secret %s/%s: %w", ref.Namespace, ref.Name, err)
+	}
+	return string(secret.UID) + "/" + secret.ResourceVersion, nil
+}
+
+func (r *Resolver) mayRead(namespace string) bool {
+	for _, n := range r.options.SecretNamespaces {
+		if n == namespace {
+			return true
+		}
+	}
+	return false
+}
+
+// source builds where the keys of an account come from.
+func (r *Resolver) source(ctx context.Context, a *v1alpha1.ECSAccount) (source, error) {
+	base, err := r.chain, error(nil)
+	if ref := a.Spec.Credentials.SecretRef; ref != nil {
+		base, err = r.fromSecret(ctx, a, ref)
+	} else if r.ownErr != nil {
+		err = r.ownErr
+	}
+	if err != nil {
+		return nil, err
+	}
+	assume := a.Spec.Credentials.AssumeRole
+	if assume == nil {
+		return base, nil
+	}
+	role := ecs.AssumedRole{RoleARN: assume.RoleARN, SessionName: sessionName, ExternalID: assume.ExternalID}
+	if assume.SessionDuration != nil {
+		role.Duration = assume.SessionDuration.Duration
+	}
+	return &assumed{sts: r.sts, role: role, from: newSession(base, r.options.Timeout, r.options.Now, nil)}, nil
+}
+
+func (r *Resolver) fromSecret(ctx context.Context, a *v1alpha1.ECSAccount, ref *v1alpha1.SecretReference) (source, error) {
+	secret := &corev1.Secret{}
+	switch err := r.options.Live.Get(ctx, types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, secret); {
+	case apierrors.IsNotFound(err):
+		return nil, notReady("ECSAccount %q cannot be used: its Secret %s/%s does not exist", a.Name, ref.Namespace, ref.Name)
+	case err != nil:
+		return nil, fmt.Errorf("read Secret %s/%s: %w", ref.Namespace, ref.Name, err)
+	}
+	value := func(key string) string { return strings.TrimSpace(string(secret.Data[key])) }
+	k := fixed{AccessKeyID: value("accessKeyId"), AccessKeySecret: value("accessKeySecret"), SecurityToken: value("securityToken")}
+	if k.AccessKeyID == "" || k.AccessKeySecret == "" {
+		return nil, notReady("ECSAccount %q cannot be used: its Secret %s/%s must hold the keys accessKeyId and accessKeySecret", a.Name, ref.Namespace, ref.Name)
+	}
+	return k, nil
 }
 
 // stsFromEnvironment honours what the webhook of RRSA sets.

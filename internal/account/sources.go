@@ -40,6 +40,24 @@ func (o oidc) fetch(ctx context.Context) (ecs.Temporary, error) {
 	return o.sts.AssumeRoleWithOIDC(ctx, o.providerARN, strings.TrimSpace(string(token)), o.role)
 }
 
+// assumed is a role taken on with another credential.
+type assumed struct {
+	sts  ecs.STS
+	role ecs.AssumedRole
+	from *session
+}
+
+func (a *assumed) fetch(ctx context.Context) (ecs.Temporary, error) {
+	with, err := a.from.Credential(ctx)
+	if err != nil {
+		return ecs.Temporary{}, err
+	}
+	fresh, err := a.sts.AssumeRole(ctx, with, a.role)
+	failure, _ := errors.AsType[*ecs.Error](err)
+	a.from.Judge(with, failure)
+	return fresh, err
+}
+
 // instance is the RAM role of the ECS instance that the manager runs on, from the
 // metadata service in its hardened mode.
 type instance struct {

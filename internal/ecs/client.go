@@ -74,10 +74,14 @@ func (Credential) String() string { return hidden }
 // GoString keeps a credential out of whatever prints it.
 func (Credential) GoString() string { return hidden }
 
-// CredentialSource gives the credential for the next request. An error that is
-// no *Error means that there is none, and its text must be fit to be shown.
+// CredentialSource gives the credential for the next request.
 type CredentialSource interface {
+	// Credential returns it. An error that is no *Error means that there is none,
+	// and its text must be fit to be shown.
 	Credential(ctx context.Context) (Credential, error)
+	// Judge learns what became of a request that was signed with it: an error of
+	// ECS, or nil.
+	Judge(used Credential, err *Error)
 }
 
 // Options of a Client.
@@ -189,6 +193,7 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 		scheme: scheme, host: host, region: g.RegionID, action: action, version: apiVersion, query: query, credential: &credential,
 	})
 	governor.Done(outcome(failure))
+	c.options.Credentials.Judge(credential, failure)
 	if failure != nil {
 		return nil, failure
 	}

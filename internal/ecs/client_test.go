@@ -28,6 +28,8 @@ type static ecs.Credential
 
 func (s static) Credential(context.Context) (ecs.Credential, error) { return ecs.Credential(s), nil }
 
+func (static) Judge(ecs.Credential, *ecs.Error) {}
+
 // newClient returns a client of a simulator with one group.
 func newClient(t *testing.T, edits ...func(*ecs.Options)) (*ecs.Client, *ecssim.Server) {
 	t.Helper()
@@ -113,7 +115,8 @@ func TestEveryKindOfWrongKeyIsDenied(t *testing.T) {
 		"InvalidAccessKeyId.NotFound":                {AccessKeyID: "LTAImarkedunknown000000", AccessKeySecret: secret},
 		"SignatureDoesNotMatch":                      {AccessKeyID: keyID, AccessKeySecret: secret + "x"},
 		"MissingSecurityToken":                       {AccessKeyID: keyID + "STS", AccessKeySecret: secret},
-		"InvalidSecurityToken.MismatchWithAccessKey": {AccessKeyID: keyID + "STS", AccessKeySecret: secret, SecurityToken: "CAISother0123456789"},
+		"InvalidSecurityToken.Malformed":             {AccessKeyID: keyID + "STS", AccessKeySecret: secret, SecurityToken: "CAISother0123456789"},
+		"InvalidSecurityToken.MismatchWithAccessKey": {AccessKeyID: keyID, AccessKeySecret: secret, SecurityToken: token},
 	} {
 		t.Run(code, func(t *testing.T) {
 			c, _ := newClient(t, func(o *ecs.Options) { o.Credentials = credential })

@@ -143,6 +143,20 @@ func (e *Error) Error() string {
 // cause.
 func (e *Error) Unwrap() error { return e.cause }
 
+// RefusesCredential tells whether the failure is about the credential itself, so
+// that every other request signed with it would fail as well. A missing
+// permission is not: it may hold for one group only.
+func (e *Error) RefusesCredential() bool {
+	if e == nil || e.Class != Denied {
+		return false
+	}
+	switch e.Code {
+	case "Forbidden.RAM", "NoPermission", "Forbidden.SubUser", "Forbidden.Unauthorized", "Forbidden.RiskControl", "Forbidden.NotSupportRAM":
+		return false
+	}
+	return true
+}
+
 // classify finds the class of an answer. The older ECS answers an expired token
 // with the code InvalidParameter; only the message tells.
 func classify(code, message string, status int) Class {

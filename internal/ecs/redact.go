@@ -20,7 +20,7 @@ var (
 
 	// named are values that follow a telling name, in a query, a header, JSON or
 	// XML, percent-encoded or not.
-	named = regexp.MustCompile(`(?i)((?:access[-_]?key[-_]?(?:id|secret)?|security[-_]?token|x-acs-security-token|signature|secret|credential|authorization|oidc[-_]?token|password)["']?(?:\s*(?:=|:|>|%3D|%253D)\s*|\s+is\s+)["']?(?:ACS3-HMAC-SHA256\s+)?)([^\s"'&<>,;]+)`)
+	named = regexp.MustCompile(`(?i)((?:access[-_]?key[-_]?(?:id|secret)?|security[-_]?token|x-acs-security-token|signature|secret|credential|authorization|oidc[-_]?token|password)["']?\s*(?:=|:|>|%3D|%253D)\s*["']?(?:ACS3-HMAC-SHA256\s+)?)([^\s"'&<>,;]+)`)
 
 	// shapes are keys and tokens by their own looks, and any long run of digits
 	// and letters such as a signature or a session token.

@@ -9,6 +9,9 @@ import (
 
 const stsVersion = "2015-04-01"
 
+// ActionIdentity asks whose a credential is.
+const ActionIdentity = "GetCallerIdentity"
+
 // STS is Alibaba Cloud's token service, called as ECS is.
 type STS struct {
 	// Endpoint of the service; the zero value is the public one of the region.
@@ -59,7 +62,7 @@ func (s STS) AssumeRoleWithOIDC(ctx context.Context, providerARN, token string, 
 // CallerAccount tells which account a credential belongs to. No permission is
 // needed for it.
 func (s STS) CallerAccount(ctx context.Context, source Credential) (string, error) {
-	answer, err := s.call(ctx, "GetCallerIdentity", &source, map[string]string{}, nil)
+	answer, err := s.call(ctx, ActionIdentity, &source, map[string]string{}, nil)
 	if err != nil {
 		return "", err
 	}
@@ -67,7 +70,7 @@ func (s STS) CallerAccount(ctx context.Context, source Credential) (string, erro
 		AccountID string `json:"AccountId"`
 	}
 	if json.Unmarshal(answer.body, &body) != nil || code(body.AccountID) == "" {
-		return "", answer.invalid("GetCallerIdentity", "the answer does not hold an account id")
+		return "", answer.invalid(ActionIdentity, "the answer does not hold an account id")
 	}
 	return body.AccountID, nil
 }

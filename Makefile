@@ -1,0 +1,105 @@
+# `make` prints what there is to do. Every version is pinned in a go.mod: the
+# root's, hack/tools', hack/lint's or hack/controlplane's.
+SHELL := /usr/bin/env bash
+.DEFAULT_GOAL := help
+
+IMG ?= ghcr.io/sgp-operator/sgp-operator:v0.1.0
+DOCKER ?= docker
+FUZZTIME ?= 10s
+TEST_TIMEOUT ?= 10m
+# Further words for go test, for example TESTFLAGS='-run TestDrift -v'.
+TESTFLAGS ?=
+PKG ?= ./...
+
+# Expanded only where a recipe uses them, so that `make help` builds nothing.
+CONTROLPLANE = hack/controlplane/ensure.sh
+CONTROLLER_GEN = $$(hack/tools/ensure.sh controller-gen)
+GOLANGCI_LINT = $$(hack/tools/ensure.sh golangci-lint)
+# kubectl of the caller if there is one, else the one that goes with the tests.
+KUBECTL = $$(command -v kubectl || echo "$$($(CONTROLPLANE))/kubectl")
+
+MODULES = . hack/tools hack/lint hack/controlplane
+
+.PHONY: help
+help: ## Print this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
+
+##@ Try
+
+.PHONY: demo
+demo: ## Bring up API server, simulator and manager, and take a tour (DEMO_ONCE=1: leave after it)
+	@exec hack/demo/run.sh
+
+##@ Develop
+
+.PHONY: generate
+generate: ## Write the deepcopy functions of api/
+	set -e; gen=$(CONTROLLER_GEN); "$$gen" object paths=./api/...
+
+.PHONY: manifests
+manifests: ## Write config/crd/bases from api/, and config/rbac/role.yaml from the markers in controllers/
+	set -e; gen=$(CONTROLLER_GEN); rm -f config/crd/bases/*.yaml; \
+	"$$gen" crd paths=./api/... output:crd:artifacts:config=config/crd/bases; \
+	"$$gen" rbac:roleName=sgp-manager paths=./controllers/... output:rbac:artifacts:config=config/rbac
+
+.PHONY: fmt
+fmt: ## Format the Go code
+	gofmt -s -w *.go api controllers hack internal
+
+.PHONY: tidy
+tidy: ## Bring every go.mod and go.sum up to date
+	set -e; for m in $(MODULES); do (cd "$$m" && go mod tidy); done
+
+.PHONY: build
+build: ## Build bin/manager
+	CGO_ENABLED=0 go build -trimpath -o bin/manager .
+
+.PHONY: run
+run: ## Run the manager here, against the cluster of your kubeconfig (ARGS='--ecs-qps 5')
+	go run . --metrics-bind-address 0 $(ARGS)
+
+.PHONY: clean
+clean: ## Remove what the other targets build here
+	rm -rf bin
+
+##@ Check
+
+.PHONY: test
+test: ## Run every test, with the race detector and in shuffled order
+	set -e -o pipefail; assets=$$($(CONTROLPLANE)); \
+	KUBEBUILDER_ASSETS="$$assets" go test -race -shuffle=on -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PKG)
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME each
+	hack/tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: lint
+lint: ## Run golangci-lint
+	set -e; lint=$(GOLANGCI_LINT); "$$lint" run ./...
+
+.PHONY: verify
+verify: ## Check that generated files, formatting and go.mod are current
+	hack/verify.sh
+
+##@ Deploy
+
+.PHONY: docker-build
+docker-build: ## Build the image IMG
+	$(DOCKER) build -t $(IMG) .
+
+.PHONY: install
+install: ## Install the CRDs alone
+	k=$(KUBECTL); "$$k" apply -k config/crd
+
+.PHONY: deploy
+deploy: ## Install everything, with the image IMG, into the namespace sgp-system
+	set -e -o pipefail; k=$(KUBECTL); "$$k" kustomize config/default | \
+	sed 's|image: ghcr.io/sgp-operator/sgp-operator:.*|image: $(IMG)|' | "$$k" apply -f -
+
+.PHONY: undeploy
+# The policies go first, while there is a manager to put original values back.
+undeploy: ## Remove everything, the policies included
+	set -e; k=$(KUBECTL); \
+	if "$$k" get crd securitygrouppolicies.ecs.alibabacloud.com >/dev/null; then \
+	  "$$k" delete securitygrouppolicies.ecs.alibabacloud.com --all --all-namespaces; fi; \
+	"$$k" delete -k config/default --ignore-not-found

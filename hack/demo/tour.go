@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+)
+
+const (
+	// stepDeadline is how long a thing may take before it counts as not happened.
+	stepDeadline = 30 * time.Second
+	// tourDeadline keeps a tour on which nothing happens from taking one
+	// stepDeadline after the other.
+	tourDeadline = 90 * time.Second
+)
+
+var errTour = errors.New("not everything happened as it should, see above")
+
+type policy = v1alpha1.SecurityGroupPolicy
+
+// tour is the way through what the operator does.
+type tour struct {
+	*stage
+	board *board
+	// samples by the name of the policy.
+	policies map[string]*policy
+	checks   []check
+}
+
+type check struct {
+	what string
+	err  error
+}
+
+func newTour(ctx context.Context, s *stage) (*tour, error) {
+	t := &tour{stage: s, board: newBoard(s.out), policies: map[string]*policy{}}
+	for _, sample := range s.samples {
+		if sample.policy != nil {
+			t.policies[sample.policy.Name] = sample.policy
+		}
+	}
+	for _, name := range []string{unchangedGroup, changedGroup, observedGroup, borrowedGroup, missingGroup} {
+		if t.policies[name] == nil {
+			return nil, fmt.Errorf("config/samples has no policy %s", name)
+		}
+	}
+	go t.board.follow(ctx, s.client)
+	return t, nil
+}
+
+// take goes through every step, also when one did not happen.
+func (t *tour) take(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, tourDeadline, fmt.Errorf("the tour took longer than %s", tourDeadline))
+	defer cancel()
+	for _, step := range []func(context.Context) error{
+		t.applySamples, t.drift, t.heal, t.restore,
+	} {
+		t.pause(ctx)
+		err := step(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, c := range t.checks {
+		if c.err != nil {
+			return errTour
+		}
+	}
+	return nil
+}
+
+// pause lets a person read what one part of the tour has shown before the next.
+func (t *tour) pause(ctx context.Context) {
+	if once() {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(2 * time.Second):
+	}
+}
+
+func (t *tour) applySamples(ctx context.Context) error {
+	t.out.heading("1. The samples of config/samples are applied; each line below is a change as it happens.")
+	t.board.header()
+	for _, s := range t.samples {
+		if err := t.client.Create(ctx, s.object.DeepCopy()); err != nil {
+			return fmt.Errorf("%s: %w", s.file, err)
+		}
+	}
+
+	t.expect(ctx, "a group that is as declared is Ready, and nothing was changed", unchangedGroup, func(p *policy) bool {
+		return ready(p) == v1alpha1.ReasonInSync && p.Status.LastModification == nil
+	})
+	t.expect(ctx, "a group that differs was changed, and its RequestId is in the status", changedGroup, changedBy(v1alpha1.CauseSpec))
+	t.expect(ctx, "so was the group that is to be put back at deletion", borrowedGroup, changedBy(v1alpha1.CauseSpec))
+	if p, ok := t.expect(ctx, "under Observe the difference is reported", observedGroup, func(p *policy) bool {
+		return notReady(p) == v1alpha1.ReasonDriftDetected
+	}); ok {
+		t.inECS(ctx, "and the group left as it was", p, "Accept")
+	}
+	if p, ok := t.expect(ctx, "a group that does not exist fails with the code of ECS", missingGroup, func(p *policy) bool {
+		return notReady(p) == v1alpha1.ReasonSecurityGroupNotFound && p.Status.LastError != nil &&
+			p.Status.LastError.Code == "InvalidSecurityGroupId.NotFound" && p.Status.LastError.RequestID != ""
+	}); ok {
+		t.out.plain("\n   %s failed; its status.lastError says:", missingGroup)
+		t.out.plain("     action: %s", p.Status.LastError.Action)
+		t.out.plain("     code: %s", p.Status.LastError.Code)
+		t.out.plain("     message: %s", p.Status.LastError.Message)
+		t.out.plain("     requestId: %s", p.Status.LastError.RequestID)
+	}
+	return nil
+}
+
+func (t *tour) drift(ctx context.Context) error {
+	p := t.policies[changedGroup]
+	t.out.heading("2. Somebody sets the group of %s back to Accept by hand. The operator would see it within\n"+
+		"   the resync interval; an annotation asks it to look at once.", changedGroup)
+	t.board.header()
+	if err := t.simulator.setPolicy(ctx, p.Spec, "Accept"); err != nil {
+		return err
+	}
+	t.out.line("%-16s set to Accept behind the operator's back", p.Spec.SecurityGroupID)
+	if err := t.askToLook(ctx, p); err != nil {
+		return err
+	}
+	if p, ok := t.expect(ctx, "a drift made by hand was put right, with its RequestId", changedGroup, changedBy(v1alpha1.CauseDrift)); ok {
+		t.inECS(ctx, "and the group really is Drop again", p, "Drop")
+	}
+	return nil
+}
+
+func (t *tour) heal(ctx context.Context) error {
+	p := t.policies[missingGroup]
+	t.out.heading("3. The group that %s names is created after all.", missingGroup)
+	t.board.header()
+	if err := t.simulator.create(ctx, p.Spec); err != nil {
+		return err
+	}
+	t.out.line("%-16s created in %s, with Accept", p.Spec.SecurityGroupID, p.Spec.RegionID)
+	if err := t.askToLook(ctx, p); err != nil {
+		return err
+	}
+	t.expect(ctx, "the failed policy healed once its group existed", missingGroup, func(p *policy) bool {
+		return changedBy(v1alpha1.CauseSpec)(p) && p.Status.LastError == nil
+	})
+	return nil
+}
+
+func (t *tour) restore(ctx context.Context) error {
+	p := t.policies[borrowedGroup].DeepCopy()
+	t.out.heading("4. %s has deletionPolicy Restore, and is deleted.", borrowedGroup)
+	t.board.header()
+	if err := t.client.Delete(ctx, p); err != nil {
+		return err
+	}
+	if _, ok := t.expect(ctx, "a policy with deletionPolicy Restore could be deleted", borrowedGroup, func(p *policy) bool {
+		return p == nil
+	}); ok {
+		t.inECS(ctx, "and its group got its original value back", p, "Accept")
+	}
+	return nil
+}
+
+// askToLook sets the annotation that has the cloud observed at once.
+func (t *tour) askToLook(ctx context.Context, p *policy) error {
+	now := time.Now().Format(time.RFC3339Nano)
+	t.out.line("%-16s annotated: reconcile-requested-at=%s", p.Name, now)
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationReconcileRequestedAt, now)
+	return t.client.Patch(ctx, p.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(patch)))
+}
+
+// expect waits for something to happen to a policy, and remembers whether it did.
+func (t *tour) expect(ctx context.Context, what, name string, ok func(*policy) bool) (*policy, bool) {
+	deadline, cancel := context.WithTimeout(ctx, stepDeadline)
+	defer cancel()
+	c := check{what: what}
+	var p *policy
+	_ = t.out.patiently("waiting for "+name, func() error {
+		var happened bool
+		if p, happened = t.board.await(deadline, name, ok); !happened {
+			c.err = fmt.Errorf("%s did not get there in time", name)
+		}
+		return nil
+	})
+	t.checks = append(t.checks, c)
+	return p, c.err == nil
+}
+
+// inECS asks the simulator itself.
+func (t *tour) inECS(ctx context.Context, what string, p *policy, want string) {
+	got, err := t.simulator.policy(ctx, p.Spec)
+	if err == nil && got != want {
+		err = fmt.Errorf("%s is %s", p.Spec.SecurityGroupID, got)
+	}
+	t.checks = append(t.checks, check{what: what, err: err})
+}
+
+// summary says what happened and what did not, and shows what kubectl shows.
+func (t *tour) summary(ctx context.Context) {
+	t.out.heading("What should happen, and did:")
+	for _, c := range t.checks {
+		if c.err == nil {
+			t.out.plain("  ✓ %s", c.what)
+		} else {
+			t.out.plain("  ✗ %s: %v", c.what, c.err)
+		}
+	}
+	kubectl := t.kubectl()
+	if kubectl == "" {
+		t.out.heading("How things stand:")
+		t.board.table()
+		return
+	}
+	cmd := exec.CommandContext(ctx, kubectl, "get", "sgp", "-A")
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+t.kubeconfig)
+	text, err := cmd.CombinedOutput()
+	t.out.heading("kubectl get sgp -A")
+	t.out.plain("%s", strings.TrimRight(string(text), "\n"))
+	if err != nil {
+		t.out.plain("%v", err)
+	}
+}
+
+func (t *tour) howToLook() {
+	kubectl := t.kubectl()
+	if kubectl == "" {
+		kubectl = "kubectl"
+	}
+	p := t.policies[changedGroup]
+	t.out.heading("Look around, in another terminal:")
+	t.out.plain("  export KUBECONFIG=%s", t.kubeconfig)
+	t.out.plain("  %s get sgp -A -o wide", kubectl)
+	t.out.plain("  %s -n %s describe sgp %s", kubectl, p.Namespace, changedGroup)
+	t.out.plain("  %s -n %s get events.events.k8s.io", kubectl, p.Namespace)
+	t.out.plain("  %s explain sgp.spec", kubectl)
+	t.out.plain("Make a drift of your own, and have it looked at:")
+	t.out.plain(`  curl -X PUT %s%s/policy -d '{"policy":"Accept"}'`, t.simulator.url, t.simulator.groupPath(p.Spec))
+	t.out.plain(`  %s -n %s annotate sgp %s --overwrite %s="$(date)"`,
+		kubectl, p.Namespace, changedGroup, v1alpha1.AnnotationReconcileRequestedAt)
+	t.out.plain("\nChanges go on being shown here. Ctrl-C ends the demo and everything that it has started.")
+	t.board.header()
+}
+
+// ready is the reason of a Ready condition that is True, and notReady of one that
+// is False, both of the present spec only.
+func ready(p *policy) string    { return reason(p, metav1.ConditionTrue) }
+func notReady(p *policy) string { return reason(p, metav1.ConditionFalse) }
+
+func reason(p *policy, status metav1.ConditionStatus) string {
+	if p == nil || p.Status.ObservedGeneration != p.Generation {
+		return ""
+	}
+	c := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
+	if c == nil || c.Status != status {
+		return ""
+	}
+	return c.Reason
+}
+
+// changedBy is true of a policy that is Ready after a change with this cause.
+func changedBy(cause v1alpha1.ModificationCause) func(*policy) bool {
+	return func(p *policy) bool {
+		if ready(p) != v1alpha1.ReasonInSync || p.Status.LastModification == nil {
+			return false
+		}
+		return p.Status.LastModification.Cause == cause && p.Status.LastModification.RequestID != ""
+	}
+}
