@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -86,6 +87,8 @@ type world struct {
 	options   []func(*SecurityGroupPolicyReconciler)
 	wrap      func(client.WithWatch) client.Client
 	cloud     func(Cloud) Cloud
+	accounts  func(*account.Options)
+	log       logr.Logger
 	timeout   time.Duration
 	qps       float64
 }
@@ -131,7 +134,7 @@ func (w *world) start() (stop func()) {
 	}
 	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
 		Scheme: api.Scheme(), Cache: caches, Metrics: metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: new(true)},
+		Controller: config.Controller{SkipNameValidation: new(true)}, Logger: w.log,
 		NewClient: func(c *rest.Config, o client.Options) (client.Client, error) {
 			inner, err := client.NewWithWatch(c, o)
 			if err != nil || w.wrap == nil {
@@ -148,7 +151,7 @@ func (w *world) start() (stop func()) {
 		w.t.Fatal(err)
 	}
 	changed := make(chan event.TypedGenericEvent[*v1alpha1.ECSAccount], 1024)
-	accounts, err := account.New(account.Options{
+	accountOptions := account.Options{
 		Cache: mgr.GetCache(), Live: mgr.GetAPIReader(), SecretNamespaces: []string{w.namespace},
 		Endpoint: endpoint, STSEndpoint: endpoint, Timeout: w.timeout, QPS: w.qps, Burst: max(1, int(w.qps)), Now: w.clock.Now,
 		Env: func(name string) string {
@@ -157,7 +160,11 @@ func (w *world) start() (stop func()) {
 		Changed: func(name string) {
 			changed <- event.TypedGenericEvent[*v1alpha1.ECSAccount]{Object: &v1alpha1.ECSAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}}
 		},
-	})
+	}
+	if w.accounts != nil {
+		w.accounts(&accountOptions)
+	}
+	accounts, err := account.New(accountOptions)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -336,6 +337,8 @@ func (r *Resolver) source(ctx context.Context, a *v1alpha1.ECSAccount) (source, 
 
 func (r *Resolver) fromSecret(ctx context.Context, a *v1alpha1.ECSAccount, ref *v1alpha1.SecretReference) (source, error) {
 	secret := &corev1.Secret{}
+	// At its highest levels client-go logs whole answers: not this one.
+	ctx = logr.NewContext(ctx, logr.Discard())
 	switch err := r.options.Live.Get(ctx, types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, secret); {
 	case apierrors.IsNotFound(err):
 		return nil, notReady("ECSAccount %q cannot be used: its Secret %s/%s does not exist", a.Name, ref.Namespace, ref.Name)

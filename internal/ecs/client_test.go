@@ -137,7 +137,7 @@ func TestNoAnswerAtAll(t *testing.T) {
 		}))
 		defer server.Close()
 		_, err := clientOf(t, server.URL).Observe(ctx, group, ratelimit.Edit)
-		if wantError(t, err, ecs.Unavailable, ecs.CodeCanceled); !errors.Is(err, context.Canceled) {
+		if e := wantError(t, err, ecs.Unavailable, ecs.CodeCanceled); !errors.Is(e, context.Canceled) {
 			t.Errorf("%v is not context.Canceled", err)
 		}
 	})
@@ -145,7 +145,7 @@ func TestNoAnswerAtAll(t *testing.T) {
 		c, sim := newClient(t, func(o *ecs.Options) { o.Timeout = 50 * time.Millisecond })
 		sim.Inject(ecssim.Fault{Kind: ecssim.HangAfter})
 		_, err := c.Modify(t.Context(), group, ecs.Drop, ecs.NewClientToken())
-		if wantError(t, err, ecs.Unavailable, ecs.CodeTimeout); !errors.Is(err, context.DeadlineExceeded) {
+		if e := wantError(t, err, ecs.Unavailable, ecs.CodeTimeout); !errors.Is(e, context.DeadlineExceeded) {
 			t.Errorf("%v is not context.DeadlineExceeded", err)
 		}
 	})
@@ -253,7 +253,7 @@ func TestManyCallsAtOnceShareConnections(t *testing.T) {
 
 func TestCredentialsAreNeverPrinted(t *testing.T) {
 	c := ecs.Credential{AccessKeyID: keyID, AccessKeySecret: secret, SecurityToken: token}
-	for _, text := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), fmt.Sprintf("%s", c), fmt.Sprintf("%v", ecs.Temporary{Credential: c})} {
+	for _, text := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), fmt.Sprintf("%v", ecs.Temporary{Credential: c})} {
 		for _, mark := range []string{keyID, secret, token} {
 			if strings.Contains(text, mark) {
 				t.Errorf("printed: %s", text)
