@@ -58,6 +58,11 @@ type memory struct {
 	observed map[types.NamespacedName]time.Time
 }
 
+func (m *memory) reset() {
+	m.backoff = workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, maxBackoff)
+	m.observed = map[types.NamespacedName]time.Time{}
+}
+
 func (r *SecurityGroupPolicyReconciler) noteObserved(p *v1alpha1.SecurityGroupPolicy) {
 	r.memory.mu.Lock()
 	defer r.memory.mu.Unlock()
@@ -80,8 +85,7 @@ func (r *SecurityGroupPolicyReconciler) forget(key types.NamespacedName) {
 
 // SetupWithManager registers the reconciler, its index and what wakes it.
 func (r *SecurityGroupPolicyReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
-	r.memory.backoff = workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, maxBackoff)
-	r.memory.observed = map[types.NamespacedName]time.Time{}
+	r.memory.reset()
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.SecurityGroupPolicy{}, indexGroup,
 		func(o client.Object) []string { return []string{groupKey(o.(*v1alpha1.SecurityGroupPolicy))} }); err != nil {
 		return err

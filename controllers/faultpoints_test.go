@@ -1,0 +1,262 @@
+package controllers
+
+import (
+	"fmt"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/internal/ecs"
+	"github.com/sgp-operator/sgp-operator/internal/ecssim"
+)
+
+// scenarios are lives of a resource. Each step is settled before the next.
+var scenarios = map[string][]func(l *lab, group string){
+	"create, in sync": {func(l *lab, g string) { l.create("p", g, "Accept") }},
+	"create, change":  {func(l *lab, g string) { l.create("p", g, "drop") }},
+	"change, change back": {
+		func(l *lab, g string) { l.create("p", g, "Drop") },
+		func(l *lab, _ string) { l.edit("p", func(p *policy) { p.Spec.InnerAccessPolicy = "Accept" }) },
+	},
+	"change, drift": {
+		func(l *lab, g string) { l.create("p", g, "Drop") },
+		func(l *lab, g string) { l.sim.SetPolicy(region, g, "Accept") },
+	},
+	"Observe, enforce": {
+		func(l *lab, g string) { l.create("p", g, "Drop", observeOnly) },
+		func(l *lab, _ string) {
+			l.edit("p", func(p *policy) { p.Spec.ManagementPolicy = v1alpha1.ManagementEnforce })
+		},
+	},
+	"suspend, edit, resume": {
+		func(l *lab, g string) { l.create("p", g, "Drop") },
+		func(l *lab, _ string) {
+			l.edit("p", func(p *policy) { p.Spec.Suspend, p.Spec.InnerAccessPolicy = true, "Accept" })
+		},
+		func(l *lab, _ string) { l.edit("p", func(p *policy) { p.Spec.Suspend = false }) },
+	},
+	"Restore": {
+		func(l *lab, g string) { l.create("p", g, "Drop", restore) },
+		func(l *lab, _ string) { l.remove("p") },
+	},
+	"Restore, changed twice": {
+		func(l *lab, g string) { l.create("p", g, "Drop", restore) },
+		func(l *lab, _ string) { l.edit("p", func(p *policy) { p.Spec.InnerAccessPolicy = "Accept" }) },
+		func(l *lab, _ string) { l.edit("p", func(p *policy) { p.Spec.InnerAccessPolicy = "Drop" }) },
+		func(l *lab, _ string) { l.remove("p") },
+	},
+	"Restore, somebody else was there": {
+		func(l *lab, g string) { l.create("p", g, "Drop", restore) },
+		func(l *lab, g string) {
+			l.sim.SetPolicy(region, g, "Accept")
+			l.remove("p")
+		},
+	},
+	"conflict, the owner goes": {
+		func(l *lab, g string) { l.create("a", g, "Drop") },
+		func(l *lab, g string) { l.create("b", g, "Accept") },
+		func(l *lab, _ string) { l.remove("a") },
+	},
+	"account withdrawn and given back": {
+		func(l *lab, g string) { l.create("p", g, "Drop") },
+		func(l *lab, _ string) {
+			l.withdrawn = true
+			l.edit("p", func(p *policy) { p.Spec.InnerAccessPolicy = "Accept" })
+		},
+		func(l *lab, _ string) { l.withdrawn = false },
+	},
+	"no such group, then there is": {
+		func(l *lab, g string) {
+			l.sim.DeleteGroup(region, g)
+			l.create("p", g, "Drop")
+		},
+		func(l *lab, g string) { l.sim.PutGroup(ecssim.Group{Region: region, ID: g, Policy: "Accept"}) },
+	},
+}
+
+func observeOnly(p *policy) { p.Spec.ManagementPolicy = v1alpha1.ManagementObserve }
+
+// run lives a scenario through, with a group of its own.
+func (l *lab) run(steps []func(*lab, string)) (group string) {
+	group = fmt.Sprint("sg-lab-", serial.Add(1))
+	l.sim.PutGroup(ecssim.Group{Region: region, ID: group, Policy: "Accept"})
+	for _, step := range steps {
+		step(l, group)
+		l.settle()
+	}
+	return group
+}
+
+// ends is how a scenario has ended.
+type ends struct {
+	Cloud     string
+	Changes   []string
+	Resources map[string]state
+}
+
+func (l *lab) ends(group string) ends {
+	g, _ := l.sim.Group(region, group)
+	return ends{Cloud: g.Policy, Changes: l.changes(group), Resources: l.states()}
+}
+
+// TestACrashAtAnyRequestChangesNothing runs each scenario once for each request
+// that the reconciler sends, to the API server or to ECS, and crashes just before
+// it, and just after it.
+func TestACrashAtAnyRequestChangesNothing(t *testing.T) {
+	t.Parallel()
+	points := 0
+	for name, steps := range scenarios {
+		calm := newLab(t)
+		group := calm.run(steps)
+		want := calm.ends(group)
+		for point := 1; point <= calm.requests; point++ {
+			for _, after := range []bool{false, true} {
+				l := newLab(t)
+				l.crashAt, l.after = point, after
+				group := l.run(steps)
+				points++
+				if d := diff(want, l.ends(group)); d != "" {
+					t.Errorf("%s, crash at request %d of %d (after it: %v): -undisturbed +disturbed\n%s", name, point, calm.requests, after, d)
+				}
+				if err := l.checkRequestIDs(group); err != nil {
+					t.Errorf("%s, crash at request %d (after it: %v): %v", name, point, after, err)
+				}
+			}
+		}
+	}
+	t.Logf("%d crash points in %d scenarios", points, len(scenarios))
+}
+
+// TestACacheThatLagsAtAnyEventChangesNothing runs each scenario once for each
+// write, and has the reconciler see the state before it for one more pass.
+func TestACacheThatLagsAtAnyEventChangesNothing(t *testing.T) {
+	t.Parallel()
+	points := 0
+	for name, steps := range scenarios {
+		calm := newLab(t)
+		group := calm.run(steps)
+		want := calm.ends(group)
+		for event := 1; event <= calm.events; event++ {
+			l := newLab(t)
+			l.staleAt = event
+			group := l.run(steps)
+			points++
+			if d := diff(want, l.ends(group)); d != "" {
+				t.Errorf("%s, stale at event %d of %d: -undisturbed +disturbed\n%s", name, event, calm.events, d)
+			}
+			if err := l.checkRequestIDs(group); err != nil {
+				t.Errorf("%s, stale at event %d: %v", name, event, err)
+			}
+		}
+	}
+	t.Logf("%d events held back in %d scenarios", points, len(scenarios))
+}
+
+// spec is one of the states that a user can choose.
+type spec struct {
+	policy           string
+	observe, suspend bool
+	restore          bool
+}
+
+func (s spec) apply(p *policy) {
+	p.Spec.InnerAccessPolicy, p.Spec.Suspend = s.policy, s.suspend
+	p.Spec.ManagementPolicy, p.Spec.DeletionPolicy = v1alpha1.ManagementEnforce, v1alpha1.DeletionRetain
+	if s.observe {
+		p.Spec.ManagementPolicy = v1alpha1.ManagementObserve
+	}
+	if s.restore {
+		p.Spec.DeletionPolicy = v1alpha1.DeletionRestore
+	}
+}
+
+func allSpecs() (all []spec) {
+	for _, policy := range []string{"Accept", "Drop"} {
+		for i := range 8 {
+			all = append(all, spec{policy, i&1 != 0, i&2 != 0, i&4 != 0})
+		}
+	}
+	return all
+}
+
+// reference says what should come of it, and knows nothing of the controller.
+type reference struct{ cloud, seen, original, left string }
+
+func (r *reference) live(s spec) {
+	if s.suspend {
+		return
+	}
+	if !s.observe && r.cloud != s.policy {
+		if r.original == "" {
+			r.original = r.cloud
+		}
+		r.cloud, r.left = s.policy, s.policy
+	}
+	r.seen = r.cloud
+}
+
+func (r *reference) ready(s spec) metav1.ConditionStatus {
+	switch r.seen {
+	case "":
+		return metav1.ConditionUnknown
+	case s.policy:
+		return metav1.ConditionTrue
+	}
+	return metav1.ConditionFalse
+}
+
+func (r *reference) end(s spec) {
+	if s.restore && !s.observe && r.original != "" && r.cloud == r.left {
+		r.cloud = r.original
+	}
+}
+
+// TestEveryOperationFromEveryState drives every ordered pair of specs, with and
+// without somebody else's change in between, and a deletion at the end.
+func TestEveryOperationFromEveryState(t *testing.T) {
+	t.Parallel()
+	pairs := 0
+	for _, first := range allSpecs() {
+		for _, second := range allSpecs() {
+			for _, drift := range []bool{false, true} {
+				pairs++
+				what := fmt.Sprintf("%+v, drift %v, %+v", first, drift, second)
+				l, want := newLab(t), &reference{cloud: "Accept"}
+				group := l.run([]func(*lab, string){func(l *lab, g string) { l.create("p", g, first.policy, first.apply) }})
+				want.live(first)
+				if drift {
+					want.cloud = map[string]string{"Accept": ecs.Drop, "Drop": ecs.Accept}[want.cloud]
+					l.sim.SetPolicy(region, group, want.cloud)
+				}
+				l.edit("p", second.apply)
+				l.settle()
+				want.live(second)
+				l.agrees(what, group, want, second)
+
+				if second.suspend { // its deletion waits for the end of that
+					continue
+				}
+				l.remove("p")
+				l.settle()
+				want.end(second)
+				if g, _ := l.sim.Group(region, group); g.Policy != want.cloud || len(l.states()) != 0 {
+					t.Errorf("%s, deleted: the cloud is %s, want %s; left %+v", what, g.Policy, want.cloud, l.states())
+				}
+			}
+		}
+	}
+	t.Logf("%d ordered pairs of states", pairs)
+}
+
+func (l *lab) agrees(what, group string, want *reference, s spec) {
+	l.t.Helper()
+	g, _ := l.sim.Group(region, group)
+	status := l.states()["p"].Status
+	ready := apimeta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+	if g.Policy != want.cloud || status.InnerAccessPolicy != want.seen || ready == nil || ready.Status != want.ready(s) || status.OriginalInnerAccessPolicy != want.original {
+		l.t.Errorf("%s: the cloud is %s and the status %+v; want %+v, Ready %s", what, g.Policy, status, want, want.ready(s))
+	}
+}
