@@ -155,6 +155,42 @@ func TestACacheThatLagsAtAnyEventChangesNothing(t *testing.T) {
 	t.Logf("%d events held back in %d scenarios", points, len(scenarios))
 }
 
+// TestTheManagerIsDownWhileTheUserActs crashes at each request as well, and starts
+// the reconciler again only when the user has done everything else: what was under
+// way may not be wanted any more. The cloud must end as it would have, without
+// more changes on the way than it would have taken.
+func TestTheManagerIsDownWhileTheUserActs(t *testing.T) {
+	t.Parallel()
+	points := 0
+	for name, steps := range scenarios {
+		calm := newLab(t)
+		want := calm.ends(calm.run(steps))
+		for point := 1; point <= calm.requests; point++ {
+			for _, after := range []bool{false, true} {
+				l := newLab(t)
+				l.crashAt, l.after, l.downAfter = point, after, true
+				group := l.run(steps)
+				points++
+				l.down = false
+				l.settle()
+				got := l.ends(group)
+				if got.Cloud != want.Cloud || len(got.Changes) > len(want.Changes) || len(got.Resources) != len(want.Resources) {
+					t.Errorf("%s, down from request %d on (after it: %v): -undisturbed +disturbed\n%s", name, point, after, diff(want, got))
+				}
+				if err := l.checkRequestIDs(group); err != nil {
+					t.Errorf("%s, down from request %d on (after it: %v): %v", name, point, after, err)
+				}
+				for _, s := range got.Resources {
+					if s.Status.PendingModification != nil {
+						t.Errorf("%s, down from request %d on (after it: %v): still pending: %+v", name, point, after, s.Status)
+					}
+				}
+			}
+		}
+	}
+	t.Logf("%d crash points in %d scenarios", points, len(scenarios))
+}
+
 // spec is one of the states that a user can choose.
 type spec struct {
 	policy           string

@@ -44,6 +44,8 @@ type lab struct {
 	crashAt  int // the number of the one at which to crash; 0 for never
 	after    bool
 	dead     bool
+	// downAfter keeps the reconciler down after its crash; down says that it is.
+	downAfter, down bool
 
 	events  int // writes that a watch would tell of
 	staleAt int // the number of the one that the cache does not tell of for a pass; 0 for none
@@ -114,12 +116,12 @@ func (l *lab) restart() {
 			},
 			Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 				return l.request(func() error {
-					return l.write(client.ObjectKeyFromObject(o), func() error { return c.Patch(ctx, o, p, opts...) })
+					return l.write(ctx, client.ObjectKeyFromObject(o), func() error { return c.Patch(ctx, o, p, opts...) })
 				})
 			},
 			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
 				return l.request(func() error {
-					return l.write(client.ObjectKeyFromObject(o), func() error { return c.SubResource(sub).Patch(ctx, o, p, opts...) })
+					return l.write(ctx, client.ObjectKeyFromObject(o), func() error { return c.SubResource(sub).Patch(ctx, o, p, opts...) })
 				})
 			},
 		}),
@@ -151,9 +153,9 @@ func (l *lab) request(send func() error) error {
 }
 
 // write makes a change of which a watch tells, unless it is held back.
-func (l *lab) write(key types.NamespacedName, do func() error) error {
+func (l *lab) write(ctx context.Context, key types.NamespacedName, do func() error) error {
 	old := &policy{}
-	existed := l.store.Get(context.Background(), key, old) == nil
+	existed := l.store.Get(ctx, key, old) == nil
 	if err := do(); err != nil {
 		return err
 	}
@@ -181,6 +183,9 @@ func (c labPort) Modify(ctx context.Context, g ecs.Group, policy, token string) 
 func (l *lab) settle() {
 	l.t.Helper()
 	for range 100 {
+		if l.down {
+			return
+		}
 		list := &v1alpha1.SecurityGroupPolicyList{}
 		if err := l.store.List(l.t.Context(), list); err != nil {
 			l.t.Fatal(err)
@@ -191,6 +196,9 @@ func (l *lab) settle() {
 			p := &list.Items[i]
 			if old := l.stale[client.ObjectKeyFromObject(p)]; old != nil {
 				p = old.DeepCopy()
+			}
+			if l.down {
+				return
 			}
 			if due := l.pass(p); due > 0 && (next == 0 || due < next) {
 				next = due
@@ -214,6 +222,7 @@ func (l *lab) pass(p *policy) time.Duration {
 	switch {
 	case l.dead:
 		l.restart()
+		l.down, l.crashAt = l.downAfter, 0
 		return time.Millisecond
 	case err != nil && !errors.Is(err, errCrashed):
 		l.t.Fatalf("the pass failed: %v", err)
@@ -234,7 +243,7 @@ func (l *lab) create(name, group, desired string, edits ...func(*policy)) {
 	for _, edit := range edits {
 		edit(p)
 	}
-	if err := l.write(client.ObjectKeyFromObject(p), func() error { return l.store.Create(l.t.Context(), p) }); err != nil {
+	if err := l.write(l.t.Context(), client.ObjectKeyFromObject(p), func() error { return l.store.Create(l.t.Context(), p) }); err != nil {
 		l.t.Fatal(err)
 	}
 }
@@ -248,7 +257,7 @@ func (l *lab) edit(name string, change func(*policy)) {
 	}
 	change(p)
 	p.Generation++
-	if err := l.write(key, func() error { return l.store.Update(l.t.Context(), p) }); err != nil {
+	if err := l.write(l.t.Context(), key, func() error { return l.store.Update(l.t.Context(), p) }); err != nil {
 		l.t.Fatal(err)
 	}
 }
@@ -256,7 +265,7 @@ func (l *lab) edit(name string, change func(*policy)) {
 func (l *lab) remove(name string) {
 	l.t.Helper()
 	p := &policy{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "lab"}}
-	if err := l.write(client.ObjectKeyFromObject(p), func() error { return l.store.Delete(l.t.Context(), p) }); err != nil && !apierrors.IsNotFound(err) {
+	if err := l.write(l.t.Context(), client.ObjectKeyFromObject(p), func() error { return l.store.Delete(l.t.Context(), p) }); err != nil && !apierrors.IsNotFound(err) {
 		l.t.Fatal(err)
 	}
 }
