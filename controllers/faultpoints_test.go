@@ -191,6 +191,30 @@ func TestTheManagerIsDownWhileTheUserActs(t *testing.T) {
 	t.Logf("%d crash points in %d scenarios", points, len(scenarios))
 }
 
+// TestAChangeIsNotRepeatedOnAStaleCache: a crash has left a change behind, the
+// user has changed the spec back, and the cache does not know it yet.
+func TestAChangeIsNotRepeatedOnAStaleCache(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(*policy){
+		"changed back": func(p *policy) { p.Spec.InnerAccessPolicy = "Accept" },
+		"Observe":      observeOnly,
+		"suspend":      func(p *policy) { p.Spec.Suspend = true },
+	} {
+		l := newLab(t)
+		l.crashAt, l.downAfter = 3, true // observe, write ahead, modify
+		group := l.run([]func(*lab, string){func(l *lab, g string) { l.create("p", g, "Drop") }})
+		if l.states()["p"].Status.PendingModification == nil {
+			t.Fatalf("%s: nothing was left behind", name)
+		}
+		l.down, l.staleAt = false, l.events+1
+		l.edit("p", edit)
+		l.settle()
+		if got := l.changes(group); len(got) > 0 {
+			t.Errorf("%s: the group was changed all the same: %v", name, got)
+		}
+	}
+}
+
 // spec is one of the states that a user can choose.
 type spec struct {
 	policy           string
