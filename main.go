@@ -57,6 +57,7 @@ type options struct {
 	metricsAddress           string
 	metricsSecure            bool
 	probeAddress             string
+	pprofAddress             string
 	log                      zap.Options
 }
 
@@ -91,6 +92,7 @@ func parse(args []string) (*options, error) {
 	f.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "Where metrics are served; 0 turns them off.")
 	f.BoolVar(&o.metricsSecure, "metrics-secure", true, "Serve metrics by HTTPS, to those whom the cluster lets read them.")
 	f.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Where /healthz and /readyz are served.")
+	f.StringVar(&o.pprofAddress, "pprof-bind-address", "0", "Where /debug/pprof is served, such as 127.0.0.1:6060; 0 turns it off. Whoever reaches it can read the manager's memory.")
 	clientconfig.RegisterFlags(f)
 	o.log.BindFlags(f)
 	f.SetOutput(io.Discard)
@@ -198,7 +200,7 @@ func run(ctx context.Context, args []string) error {
 	if err := reconciler.SetupWithManager(ctx, mgr); err != nil {
 		return err
 	}
-	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
+	if err := mgr.AddHealthzCheck("workers", reconciler.Alive); err != nil {
 		return err
 	}
 	return mgr.Start(ctx)
@@ -227,7 +229,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 		return nil, err
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme: scheme, Cache: caches, Metrics: metrics, HealthProbeBindAddress: o.probeAddress,
+		Scheme: scheme, Cache: caches, Metrics: metrics, HealthProbeBindAddress: o.probeAddress, PprofBindAddress: o.pprofAddress,
 		MapperProvider: func(*rest.Config, *http.Client) (apimeta.RESTMapper, error) { return mapper, nil },
 		LeaderElection: o.leaderElect, LeaderElectionNamespace: o.leaderNamespace, LeaderElectionID: o.leaderID,
 		LeaderElectionReleaseOnCancel: true,

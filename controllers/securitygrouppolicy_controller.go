@@ -66,6 +66,7 @@ type SecurityGroupPolicyReconciler struct {
 // Reconcile makes one pass over a resource: observe the group, compare it with
 // the spec, act where it differs, and record what was seen and done.
 func (r *SecurityGroupPolicyReconciler) Reconcile(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (ctrl.Result, error) {
+	defer r.enter(p)()
 	stored := p.DeepCopy()
 	if released, err := r.releaseEarly(ctx, p); released || err != nil {
 		return quietly(ctrl.Result{}, err)

@@ -2,8 +2,10 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
@@ -47,6 +49,8 @@ const (
 	unknownOwner = 10 * time.Second
 	// passLimit ends a pass that hangs: three calls, their turns and the writes.
 	passLimit = 2 * time.Minute
+	// stuckAfter is when a pass that did not end by then counts as stuck.
+	stuckAfter = 2 * passLimit
 )
 
 // memory is what the reconciler knows beside the cluster, and can lose: it speaks
@@ -56,11 +60,38 @@ type memory struct {
 
 	mu       sync.Mutex
 	observed map[types.NamespacedName]time.Time
+	running  map[types.NamespacedName]time.Time // passes, by their beginning
 }
 
 func (m *memory) reset() {
 	m.backoff = workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, maxBackoff)
 	m.observed = map[types.NamespacedName]time.Time{}
+	m.running = map[types.NamespacedName]time.Time{}
+}
+
+// enter notes that a pass runs, until its end is called.
+func (r *SecurityGroupPolicyReconciler) enter(p *v1alpha1.SecurityGroupPolicy) (end func()) {
+	key, m := client.ObjectKeyFromObject(p), &r.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.running[key] = r.Clock.Now()
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.running, key)
+	}
+}
+
+// Alive is a liveness check: it fails when a pass is stuck.
+func (r *SecurityGroupPolicyReconciler) Alive(*http.Request) error {
+	r.memory.mu.Lock()
+	defer r.memory.mu.Unlock()
+	for key, since := range r.memory.running {
+		if took := r.Clock.Since(since); took > stuckAfter {
+			return fmt.Errorf("the pass over %s has not ended for %s", key, took.Round(time.Second))
+		}
+	}
+	return nil
 }
 
 func (r *SecurityGroupPolicyReconciler) noteObserved(p *v1alpha1.SecurityGroupPolicy) {

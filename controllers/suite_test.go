@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,12 +12,14 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
@@ -60,21 +63,72 @@ func runWithControlPlane(m *testing.M) int {
 		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
 	}
-	var err error
-	if cluster, err = env.Start(); err != nil {
+	admin, err := env.Start()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "control plane:", err, "(run the tests through make test, which provides one)")
 		return 1
 	}
 	defer func() { _ = env.Stop() }()
-	cluster.QPS, cluster.Burst = 1000, 2000
+	admin.QPS, admin.Burst = 1000, 2000
 	scheme := runtime.NewScheme()
 	_ = clientgoscheme.AddToScheme(scheme)
 	_ = v1alpha1.AddToScheme(scheme)
-	if api, err = client.NewWithWatch(cluster, client.Options{Scheme: scheme}); err != nil {
+	if api, err = client.NewWithWatch(admin, client.Options{Scheme: scheme}); err == nil {
+		err = asInstalled(env)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
+}
+
+// managerName is the user whom the installed roles are bound to.
+const managerName = "system:serviceaccount:sgp-system:sgp-manager"
+
+// secretsRole is what the installation grants in the manager's own namespace; in
+// the tests, each test's namespace is one.
+var secretsRole rbacv1.Role
+
+// asInstalled has every manager of the suite run with exactly the permissions of
+// config/rbac, and with no others.
+func asInstalled(env *envtest.Environment) error {
+	file, err := os.Open(filepath.Join("..", "config", "rbac", "role.yaml"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	decoder := yaml.NewYAMLOrJSONDecoder(file, 4096)
+	role := &rbacv1.ClusterRole{}
+	if err := errors.Join(decoder.Decode(role), decoder.Decode(&secretsRole)); err != nil {
+		return err
+	}
+	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: role.Name},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: managerName}}}
+	if err := errors.Join(api.Create(context.Background(), role), api.Create(context.Background(), binding)); err != nil {
+		return err
+	}
+	user, err := env.AddUser(envtest.User{Name: managerName}, nil)
+	if err != nil {
+		return err
+	}
+	cluster = user.Config()
+	cluster.QPS, cluster.Burst = 1000, 2000
+	return nil
+}
+
+// grantSecrets lets the manager read the Secrets of the test's namespace.
+func (w *world) grantSecrets() {
+	w.t.Helper()
+	role := secretsRole.DeepCopy()
+	role.Namespace = w.namespace
+	binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: role.Name, Namespace: w.namespace},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: managerName}}}
+	if err := errors.Join(api.Create(w.t.Context(), role), api.Create(w.t.Context(), binding)); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // world is what one test works in.
@@ -118,6 +172,7 @@ func newWorld(t *testing.T, groups ...ecssim.Group) *world {
 	if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}); err != nil {
 		t.Fatal(err)
 	}
+	w.grantSecrets()
 	return w
 }
 
@@ -153,7 +208,7 @@ func (w *world) start() (stop func()) {
 	changed := make(chan event.TypedGenericEvent[*v1alpha1.ECSAccount], 1024)
 	accountOptions := account.Options{
 		Cache: mgr.GetCache(), Live: mgr.GetAPIReader(), SecretNamespaces: []string{w.namespace},
-		Endpoint: endpoint, STSEndpoint: endpoint, Timeout: w.timeout, QPS: w.qps, Burst: max(1, int(w.qps)), Now: w.clock.Now,
+		Endpoint: endpoint, STSEndpoint: endpoint, Timeout: w.timeout, QPS: w.qps, Burst: max(1, int(w.qps/10)), Now: w.clock.Now,
 		Env: func(name string) string {
 			return map[string]string{"ALIBABA_CLOUD_ACCESS_KEY_ID": testKey, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": testSecret}[name]
 		},

@@ -155,6 +155,7 @@ var inPlainWords = map[string]string{
 	v1alpha1.ReasonSecurityGroupNotFound: "the region has no such group",
 	v1alpha1.ReasonCloudUnavailable:      "the call failed, and is tried again",
 	v1alpha1.ReasonAccessDenied:          "ECS refuses the credentials",
+	v1alpha1.ReasonAccountNotReady:       "its ECSAccount cannot be used",
 	v1alpha1.ReasonSuspended:             "left alone",
 }
 

@@ -21,6 +21,8 @@ const (
 	observedGroup  = "legacy-batch"
 	borrowedGroup  = "audit-week"
 	missingGroup   = "next-release"
+	lentGroup      = "card-vault"
+	refusedGroup   = "side-door"
 )
 
 // sample is one manifest of config/samples.
@@ -29,6 +31,12 @@ type sample struct {
 	object *unstructured.Unstructured
 	// policy is the same, if it is one.
 	policy *v1alpha1.SecurityGroupPolicy
+}
+
+// ofAccount tells whether the tour comes to the sample with the second account
+// only.
+func (s *sample) ofAccount() bool {
+	return s.object.GetKind() == "ECSAccount" || s.policy != nil && s.policy.Spec.AccountRef != nil
 }
 
 // readSamples reads the manifests in the order in which the kustomization lists

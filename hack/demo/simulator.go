@@ -29,6 +29,12 @@ func (s *simulator) create(ctx context.Context, spec v1alpha1.SecurityGroupPolic
 	return err
 }
 
+// putKey has a key of an account accepted.
+func (s *simulator) putKey(ctx context.Context, id, secret, account string) error {
+	_, err := s.call(ctx, http.MethodPost, "/_sim/keys", map[string]string{"id": id, "secret": secret, "account": account})
+	return err
+}
+
 // policy is what the group really has, whatever the operator thinks.
 func (s *simulator) policy(ctx context.Context, spec v1alpha1.SecurityGroupPolicySpec) (string, error) {
 	answer, err := s.call(ctx, http.MethodGet, s.groupPath(spec), nil)

@@ -20,10 +20,15 @@ import (
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 )
 
-// The simulator accepts this key alone, and the manager signs with it.
+// The simulator accepts these keys alone: the manager's own, and that of another
+// account, which the ECSAccount lends.
 const (
 	demoKey    = "demo-key"
 	demoSecret = "demo-secret"
+	prodKey    = "prod-key"
+	prodSecret = "prod-secret"
+	// prodAccount is what Alibaba Cloud calls the account of the second key.
+	prodAccount = "2000000000000002"
 )
 
 // stage is everything that runs while the demo does.
@@ -77,7 +82,11 @@ func (s *stage) startSimulator(ctx context.Context) error {
 		if sample.policy != nil && sample.policy.Name != missingGroup {
 			// Accept is what ECS gives a new basic group.
 			spec := sample.policy.Spec
-			args = append(args, "--group", fmt.Sprintf("%s/%s=Accept", spec.RegionID, spec.SecurityGroupID))
+			group := fmt.Sprintf("%s/%s=Accept", spec.RegionID, spec.SecurityGroupID)
+			if sample.ofAccount() {
+				group += ",account=" + prodAccount
+			}
+			args = append(args, "--group", group)
 		}
 	}
 	c, err := s.start(ctx, "bin/ecs-simulator", nil, args...)
@@ -90,6 +99,9 @@ func (s *stage) startSimulator(ctx context.Context) error {
 		return err
 	}
 	s.simulator = &simulator{url: url}
+	if err := s.simulator.putKey(ctx, prodKey, prodSecret, prodAccount); err != nil {
+		return err
+	}
 	s.out.line("  listening on %s, its groups all set to Accept", url)
 	return nil
 }
@@ -179,7 +191,8 @@ func (s *stage) startManager(ctx context.Context) error {
 	}
 	c, err := s.start(ctx, "bin/manager",
 		[]string{"ALIBABA_CLOUD_ACCESS_KEY_ID=" + demoKey, "ALIBABA_CLOUD_ACCESS_KEY_SECRET=" + demoSecret},
-		"--ecs-endpoint", s.simulator.url, "--kubeconfig", s.kubeconfig,
+		"--ecs-endpoint", s.simulator.url, "--sts-endpoint", s.simulator.url,
+		"--kubeconfig", s.kubeconfig, "--secret-namespaces", secretNamespace,
 		"--metrics-bind-address", "0", "--health-probe-bind-address", probes)
 	if err != nil {
 		return err

@@ -35,6 +35,8 @@ type tour struct {
 	// samples by the name of the policy.
 	policies map[string]*policy
 	checks   []check
+	// accountSeen is the reason of the ECSAccount that was shown last.
+	accountSeen string
 }
 
 type check struct {
@@ -49,7 +51,7 @@ func newTour(ctx context.Context, s *stage) (*tour, error) {
 			t.policies[sample.policy.Name] = sample.policy
 		}
 	}
-	for _, name := range []string{unchangedGroup, changedGroup, observedGroup, borrowedGroup, missingGroup} {
+	for _, name := range []string{unchangedGroup, changedGroup, observedGroup, borrowedGroup, missingGroup, lentGroup, refusedGroup} {
 		if t.policies[name] == nil {
 			return nil, fmt.Errorf("config/samples has no policy %s", name)
 		}
@@ -63,7 +65,7 @@ func (t *tour) take(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, tourDeadline, fmt.Errorf("the tour took longer than %s", tourDeadline))
 	defer cancel()
 	for _, step := range []func(context.Context) error{
-		t.applySamples, t.drift, t.heal, t.restore,
+		t.applySamples, t.drift, t.heal, t.restore, t.secondAccount,
 	} {
 		t.pause(ctx)
 		err := step(ctx)
@@ -96,10 +98,8 @@ func (t *tour) pause(ctx context.Context) {
 func (t *tour) applySamples(ctx context.Context) error {
 	t.out.heading("1. The samples of config/samples are applied; each line below is a change as it happens.")
 	t.board.header()
-	for _, s := range t.samples {
-		if err := t.client.Create(ctx, s.object.DeepCopy()); err != nil {
-			return fmt.Errorf("%s: %w", s.file, err)
-		}
+	if err := t.apply(ctx, func(s *sample) bool { return !s.ofAccount() }); err != nil {
+		return err
 	}
 
 	t.expect(ctx, "a group that is as declared is Ready, and nothing was changed", unchangedGroup, func(p *policy) bool {
@@ -121,6 +121,19 @@ func (t *tour) applySamples(ctx context.Context) error {
 		t.out.plain("     code: %s", p.Status.LastError.Code)
 		t.out.plain("     message: %s", p.Status.LastError.Message)
 		t.out.plain("     requestId: %s", p.Status.LastError.RequestID)
+	}
+	return nil
+}
+
+// apply creates the samples that are chosen.
+func (t *tour) apply(ctx context.Context, chosen func(*sample) bool) error {
+	for _, s := range t.samples {
+		if !chosen(&s) {
+			continue
+		}
+		if err := t.client.Create(ctx, s.object.DeepCopy()); err != nil {
+			return fmt.Errorf("%s: %w", s.file, err)
+		}
 	}
 	return nil
 }
@@ -225,13 +238,15 @@ func (t *tour) summary(ctx context.Context) {
 		t.board.table()
 		return
 	}
-	cmd := exec.CommandContext(ctx, kubectl, "get", "sgp", "-A")
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+t.kubeconfig)
-	text, err := cmd.CombinedOutput()
-	t.out.heading("kubectl get sgp -A")
-	t.out.plain("%s", strings.TrimRight(string(text), "\n"))
-	if err != nil {
-		t.out.plain("%v", err)
+	for _, args := range [][]string{{"get", "sgp", "-A"}, {"get", "ecsaccount"}} {
+		cmd := exec.CommandContext(ctx, kubectl, args...)
+		cmd.Env = append(os.Environ(), "KUBECONFIG="+t.kubeconfig)
+		text, err := cmd.CombinedOutput()
+		t.out.heading("kubectl %s", strings.Join(args, " "))
+		t.out.plain("%s", strings.TrimRight(string(text), "\n"))
+		if err != nil {
+			t.out.plain("%v", err)
+		}
 	}
 }
 
@@ -251,6 +266,8 @@ func (t *tour) howToLook() {
 	t.out.plain(`  curl -X PUT %s%s/policy -d '{"policy":"Accept"}'`, t.simulator.url, t.simulator.groupPath(p.Spec))
 	t.out.plain(`  %s -n %s annotate sgp %s --overwrite %s="$(date)"`,
 		kubectl, p.Namespace, changedGroup, v1alpha1.AnnotationReconcileRequestedAt)
+	t.out.plain("Let %s use the account %s after all:", refusedGroup, accountName)
+	t.out.plain("  %s label namespace %s ecs.alibabacloud.com/account=%s", kubectl, t.policies[refusedGroup].Namespace, accountName)
 	t.out.plain("\nChanges go on being shown here. Ctrl-C ends the demo and everything that it has started.")
 	t.board.header()
 }

@@ -230,10 +230,7 @@ func (r *Resolver) lease(ctx context.Context, a *v1alpha1.ECSAccount) (*lease, e
 		return nil, err
 	}
 	version := fmt.Sprint(a.UID, "/", a.Generation, "/", secretVersion)
-	r.mu.Lock()
-	l := r.leases[a.Name]
-	r.mu.Unlock()
-	if l != nil && l.version == version {
+	if l := r.known(a.Name, version); l != nil {
 		return l, nil
 	}
 
@@ -247,7 +244,8 @@ func (r *Resolver) lease(ctx context.Context, a *v1alpha1.ECSAccount) (*lease, e
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if l = r.leases[a.Name]; l != nil && l.version == version {
+	l := r.leases[a.Name]
+	if l != nil && l.version == version {
 		return l, nil
 	}
 	fresh := r.newSession(from, a.Name)
@@ -256,13 +254,21 @@ func (r *Resolver) lease(ctx context.Context, a *v1alpha1.ECSAccount) (*lease, e
 		l.mu.Lock()
 		l.session = fresh
 		l.mu.Unlock()
-		l = &lease{client: l.client, settings: s, session: fresh}
 	} else {
 		l = r.newLease(s, fresh)
 	}
 	l.version = version
 	r.leases[a.Name] = l
 	return l, nil
+}
+
+func (r *Resolver) known(name, version string) *lease {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l := r.leases[name]; l != nil && l.version == version {
+		return l
+	}
+	return nil
 }
 
 func (r *Resolver) settings(a *v1alpha1.ECSAccount) (settings, error) {

@@ -112,6 +112,10 @@ func (s *session) alive(now time.Time) bool {
 }
 
 func (s *session) renew(ctx context.Context) (ecs.Credential, error) {
+	// Somebody else's fetch may have ended since this one was asked for.
+	if held, usable, err := s.present(); err == nil && usable {
+		return held, nil
+	}
 	fresh, err := s.source.fetch(ctx)
 	now := s.now()
 	s.mu.Lock()

@@ -48,7 +48,9 @@ type assumed struct {
 }
 
 func (a *assumed) fetch(ctx context.Context) (ecs.Temporary, error) {
-	with, err := a.from.Credential(ctx)
+	// The session that this is the source of holds back already, and a check of the
+	// account is to reach the source's key as well.
+	with, err := a.from.probe(ctx)
 	if err != nil {
 		return ecs.Temporary{}, err
 	}

@@ -134,7 +134,7 @@ func TestLearnsARateTenTimesLowerThanConfigured(t *testing.T) {
 			w := newWorld(10*rate, int(20*rate))
 			start := w.now
 			jobs := int(600 * rate)
-			good, refused := w.converge(min(jobs, 12000), time.Hour, perSecond(rate))
+			good, refused := w.converge(min(jobs, 4000), time.Hour, perSecond(rate))
 			took := w.now.Sub(start).Seconds()
 			useful := float64(good) / took / rate
 			share := float64(refused) / float64(good+refused)

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/internal/ecssim"
+)
+
+// lane is a stream of actions that are carried out one after the other. Edits
+// wait for an API server that is away; what befalls the cloud does not.
+type lane int
+
+const (
+	laneEdits lane = iota
+	laneCloud
+	laneMachines
+	lanes
+)
+
+// action is one thing that the driver does.
+type action struct {
+	at   time.Duration
+	lane lane
+	what string
+	do   func(*world) error
+}
+
+// policy is what the driver has made of one resource when its plan is over, and
+// what it remembers of the way there.
+type policy struct {
+	name, group string
+	initial     ecssim.Policy
+	// startSpec is what it is created with, spec what it is left with.
+	startSpec, spec v1alpha1.SecurityGroupPolicySpec
+
+	created, deleted bool
+	outOfBand        int
+	// reasons is how many times the driver gave cause to change the group, but for
+	// changes behind the operator's back, which the simulator counts.
+	reasons int
+}
+
+// plan is all that a seed determines.
+type plan struct {
+	seed     uint64
+	length   time.Duration
+	policies []*policy
+	// first is how many of them are there before the chaos begins.
+	first   int
+	actions []action
+	kills   int
+
+	rand *rand.Rand
+	at   time.Duration
+}
+
+const (
+	region    = "cn-hangzhou"
+	namespace = "default"
+
+	// The operator holds a fourth correction within an hour back, as the contract
+	// says. The driver stays below that.
+	maxOutOfBand = 2
+	// actionsPerPolicy over the whole of the plan, faults included.
+	actionsPerPolicy = 8
+	// betweenKills and betweenRestarts hold for a plan long enough for several.
+	betweenKills    = 45 * time.Second
+	betweenRestarts = 60 * time.Second
+)
+
+// newPlan draws a plan. The same seed, number and length give the same one.
+func newPlan(seed uint64, resources int, length time.Duration) *plan {
+	p := &plan{seed: seed, length: length, first: max(1, resources*2/3),
+		rand: rand.New(rand.NewPCG(seed, 0))} //nolint:gosec // a repeatable sequence is the purpose
+	for i := range resources {
+		p.policies = append(p.policies, p.newPolicy(i))
+	}
+	for i := range p.first {
+		p.policies[i].created = true
+		p.policies[i].reasons++
+		p.policies[i].startSpec = p.policies[i].spec
+	}
+	p.planMachines()
+	for range resources * actionsPerPolicy {
+		p.at = time.Duration(p.rand.Int64N(int64(length)))
+		p.actions = append(p.actions, action{at: p.at})
+	}
+	// The kinds are drawn in the order of time, since what may be done to a
+	// resource depends on what was done before.
+	slices.SortStableFunc(p.actions, func(a, b action) int { return cmp.Compare(a.at, b.at) })
+	drawn := p.actions
+	p.actions = nil
+	for _, a := range drawn {
+		if a.do != nil {
+			p.actions = append(p.actions, a)
+			continue
+		}
+		p.at = a.at
+		p.draw()
+	}
+	for _, r := range p.policies[p.first:] {
+		if !r.created {
+			p.create(r)
+		}
+	}
+	slices.SortStableFunc(p.actions, func(a, b action) int { return cmp.Compare(a.at, b.at) })
+	return p
+}
+
+func (p *plan) newPolicy(i int) *policy {
+	r := &policy{name: fmt.Sprintf("chaos-%03d", i), group: fmt.Sprintf("sg-chaos%03d", i), initial: p.either(ecssim.Accept, ecssim.Drop)}
+	r.spec = v1alpha1.SecurityGroupPolicySpec{
+		RegionID: region, SecurityGroupID: r.group, InnerAccessPolicy: p.either(ecssim.Accept, ecssim.Drop),
+		ManagementPolicy: v1alpha1.ManagementEnforce, DeletionPolicy: v1alpha1.DeletionRetain,
+	}
+	if p.chance(0.5) {
+		r.spec.DeletionPolicy = v1alpha1.DeletionRestore
+	}
+	if p.chance(0.1) {
+		r.spec.ManagementPolicy = v1alpha1.ManagementObserve
+	}
+	return r
+}
+
+// planMachines spreads the kills and restarts; a short plan has one of each.
+func (p *plan) planMachines() {
+	p.kills = max(1, int(p.length/betweenKills))
+	for i := range p.kills {
+		at := p.length * time.Duration(2*i+1) / time.Duration(2*p.kills+1)
+		p.actions = append(p.actions, action{at: at + p.jitter(), lane: laneMachines, what: "kill the leader", do: (*world).killLeader})
+	}
+	restarts := max(1, int(p.length/betweenRestarts))
+	for i := range restarts {
+		at := p.length * time.Duration(3*i+2) / time.Duration(3*restarts+1)
+		p.actions = append(p.actions, action{at: at + p.jitter(), lane: laneMachines, what: "restart the API server", do: (*world).restartAPIServer})
+	}
+}
+
+func (p *plan) jitter() time.Duration { return time.Duration(p.rand.Int64N(int64(p.length / 20))) }
+
+func (p *plan) chance(probability float64) bool { return p.rand.Float64() < probability }
+
+func (p *plan) either(a, b string) string {
+	if p.chance(0.5) {
+		return a
+	}
+	return b
+}
+
+func (p *plan) add(l lane, what string, do func(*world) error) {
+	p.actions = append(p.actions, action{at: p.at, lane: l, what: what, do: do})
+}
+
+// draw adds one action of a random kind.
+func (p *plan) draw() {
+	r := p.policies[p.rand.IntN(len(p.policies))]
+	kind := p.rand.IntN(100)
+	switch {
+	case kind < 25:
+		p.fault(r)
+	case kind < 28:
+		p.throttle()
+	case kind < 31:
+		p.lag(r)
+	case r.deleted:
+	case !r.created:
+		p.create(r)
+	case kind < 45:
+		if r.outOfBand < maxOutOfBand {
+			p.changeBehind(r)
+		}
+	case kind < 53:
+		p.toggleManagement(r)
+	case kind < 61:
+		p.toggleSuspend(r)
+	case kind < 66:
+		p.toggleDeletion(r)
+	case kind < 70:
+		// A deletion that meets a change of unknown outcome waits half a minute:
+		// late ones would only make the calm phase longer.
+		if p.at < p.length/2 {
+			p.delete(r)
+		}
+	default:
+		p.flip(r)
+	}
+}
+
+func (p *plan) create(r *policy) {
+	r.created = true
+	r.reasons++
+	r.startSpec = r.spec
+	p.add(laneEdits, "create "+r.name, func(w *world) error { return w.create(r.name, r.startSpec) })
+}
+
+// flip changes what the resource wants, now and then twice at once.
+func (p *plan) flip(r *policy) {
+	for range 1 + p.rand.IntN(2)*p.rand.IntN(2) {
+		r.spec.InnerAccessPolicy = opposite(r.spec.InnerAccessPolicy)
+		r.reasons++
+		p.edit(r, fmt.Sprintf(`{"spec":{"innerAccessPolicy":%q}}`, r.spec.InnerAccessPolicy))
+	}
+}
+
+func (p *plan) toggleManagement(r *policy) {
+	if r.spec.ManagementPolicy == v1alpha1.ManagementObserve {
+		r.spec.ManagementPolicy = v1alpha1.ManagementEnforce
+		r.reasons++
+	} else {
+		r.spec.ManagementPolicy = v1alpha1.ManagementObserve
+	}
+	p.edit(r, fmt.Sprintf(`{"spec":{"managementPolicy":%q}}`, r.spec.ManagementPolicy))
+}
+
+func (p *plan) toggleSuspend(r *policy) {
+	r.spec.Suspend = !r.spec.Suspend
+	if !r.spec.Suspend {
+		r.reasons++
+	}
+	p.edit(r, fmt.Sprintf(`{"spec":{"suspend":%v}}`, r.spec.Suspend))
+}
+
+func (p *plan) toggleDeletion(r *policy) {
+	if r.spec.DeletionPolicy == v1alpha1.DeletionRestore {
+		r.spec.DeletionPolicy = v1alpha1.DeletionRetain
+	} else {
+		r.spec.DeletionPolicy = v1alpha1.DeletionRestore
+	}
+	p.edit(r, fmt.Sprintf(`{"spec":{"deletionPolicy":%q}}`, r.spec.DeletionPolicy))
+}
+
+func (p *plan) edit(r *policy, patch string) {
+	p.add(laneEdits, "edit "+r.name+" "+patch, func(w *world) error { return w.patch(r.name, patch) })
+}
+
+func (p *plan) delete(r *policy) {
+	if r.spec.Suspend {
+		// A suspended resource with Restore waits for its resumption, as it should;
+		// there is nothing more to see in that.
+		p.toggleSuspend(r)
+	}
+	r.deleted = true
+	r.reasons++
+	p.add(laneEdits, fmt.Sprintf("delete %s (%s)", r.name, r.spec.DeletionPolicy), func(w *world) error { return w.delete(r.name) })
+}
+
+func (p *plan) changeBehind(r *policy) {
+	to := p.either(ecssim.Accept, ecssim.Drop)
+	r.outOfBand++
+	p.add(laneCloud, "set "+r.group+" to "+to+" behind the operator's back", func(w *world) error {
+		w.sim.SetPolicy(region, r.group, to)
+		return nil
+	})
+}
+
+func opposite(policy string) string {
+	if policy == ecssim.Accept {
+		return ecssim.Drop
+	}
+	return ecssim.Accept
+}

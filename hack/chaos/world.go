@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sgp-operator/sgp-operator/internal/ecssim"
+)
+
+// options say how much chaos there is.
+type options struct {
+	seed      uint64
+	resources int
+	duration  time.Duration
+	// race builds the managers with the race detector.
+	race bool
+	// hurried withdraws a dead leader's lease rather than wait for its end.
+	hurried bool
+	// tail is how long the calm is watched after everything has settled.
+	tail time.Duration
+	// actions prints each one as it is carried out.
+	actions bool
+	out     io.Writer
+}
+
+// replay is the command that repeats a run.
+func (o options) replay() string {
+	text := fmt.Sprintf("make chaos SEED=%d CHAOS_ARGS='--resources %d --duration %v", o.seed, o.resources, o.duration)
+	if o.hurried {
+		text += " --hurried"
+	}
+	return text + "'"
+}
+
+// world is everything that a run consists of.
+type world struct {
+	options
+
+	ctx      context.Context
+	dir      string
+	root     string
+	plan     *plan
+	sim      *ecssim.Server
+	endpoint string
+	cluster  *cluster
+	binary   string
+	managers []*manager
+
+	begun    time.Time
+	baseline footprint
+	sayMu    sync.Mutex
+}
+
+func (w *world) say(format string, args ...any) {
+	w.sayMu.Lock()
+	defer w.sayMu.Unlock()
+	fmt.Fprintf(w.out, "chaos: %6.1fs %s\n", time.Since(w.begun).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// run lets chaos loose and returns what it has broken.
+func run(ctx context.Context, o options) (broken []string, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w := &world{options: o, ctx: ctx, begun: time.Now()}
+	w.say("seed %d; to replay: %s", o.seed, o.replay())
+	w.plan = newPlan(o.seed, o.resources, o.duration)
+	tearDown, err := w.setUp()
+	defer func() {
+		cancel(errors.New("the run is over"))
+		err = errors.Join(err, tearDown())
+	}()
+	if err != nil {
+		return nil, err
+	}
+	if err := w.settle("before the chaos", w.plan.policies[:w.plan.first]); err != nil {
+		return []string{err.Error()}, nil
+	}
+	if w.baseline, err = w.measure(); err != nil {
+		return nil, err
+	}
+	w.say("baseline: %v; %d actions follow in %v", w.baseline, len(w.plan.actions), o.duration)
+	if err := w.carryOut(); err != nil {
+		return nil, err
+	}
+	w.calm()
+	w.say("calm")
+	return w.check(), nil
+}
+
+// setUp starts everything. What has been started is to be torn down in any case.
+func (w *world) setUp() (tearDown func() error, err error) {
+	var undo []func() error
+	tearDown = func() error {
+		var errs []error
+		for i := len(undo) - 1; i >= 0; i-- {
+			errs = append(errs, undo[i]())
+		}
+		return errors.Join(errs...)
+	}
+	if w.dir, err = os.MkdirTemp("", "sgp-chaos-"); err != nil {
+		return tearDown, err
+	}
+	undo = append(undo, func() error { return os.RemoveAll(w.dir) })
+	if w.root, err = moduleRoot(w.ctx); err != nil {
+		return tearDown, err
+	}
+	if err := w.build(); err != nil {
+		return tearDown, err
+	}
+	w.sim = ecssim.New(ecssim.Options{Keys: []ecssim.Key{{ID: chaosKey, Secret: chaosSecret}}})
+	for _, r := range w.plan.policies {
+		w.sim.PutGroup(ecssim.Group{Region: region, ID: r.group, Policy: r.initial})
+	}
+	var stop func()
+	if w.endpoint, stop, err = w.sim.Start(); err != nil {
+		return tearDown, err
+	}
+	undo = append(undo, func() error { stop(); return nil })
+	if w.cluster, err = startCluster(w.dir, w.root); err != nil {
+		return tearDown, err
+	}
+	undo = append(undo, w.cluster.env.Stop)
+	for _, r := range w.plan.policies[:w.plan.first] {
+		if err := w.create(r.name, r.startSpec); err != nil {
+			return tearDown, err
+		}
+	}
+	undo = append(undo, func() error {
+		for _, m := range w.managers {
+			<-m.done
+		}
+		return nil
+	})
+	return tearDown, w.startManagers(2)
+}
+
+func (w *world) build() error {
+	w.binary = filepath.Join(w.dir, "manager")
+	args := []string{"build", "-o", w.binary}
+	if w.race {
+		args = append(args, "-race")
+	}
+	cmd := exec.CommandContext(w.ctx, "go", append(args, ".")...)
+	cmd.Dir = w.root
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the manager: %w: %s", err, text)
+	}
+	w.say("the manager is built")
+	return nil
+}
+
+func moduleRoot(ctx context.Context) (string, error) {
+	file, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env GOMOD: %w", err)
+	}
+	return filepath.Dir(string(file)), nil
+}
+
+// carryOut carries out the plan, each lane by itself.
+func (w *world) carryOut() error {
+	begun := time.Now()
+	errs := make(chan error, lanes)
+	for l := range lanes {
+		go func() { errs <- w.follow(l, begun) }()
+	}
+	var all []error
+	for range lanes {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
+}
+
+func (w *world) follow(l lane, begun time.Time) error {
+	for _, a := range w.plan.actions {
+		if a.lane != l {
+			continue
+		}
+		if err := pause(w.ctx, a.at-time.Since(begun)); err != nil {
+			return err
+		}
+		if w.actions || l == laneMachines {
+			w.say("[plan %.1fs] %s", a.at.Seconds(), a.what)
+		}
+		if err := a.do(w); err != nil {
+			return fmt.Errorf("%s: %w", a.what, err)
+		}
+	}
+	return nil
+}

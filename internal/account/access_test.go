@@ -1,0 +1,119 @@
+package account
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+)
+
+func TestWhoMayUseAnAccount(t *testing.T) {
+	t.Parallel()
+	everybody := metav1.LabelSelector{}
+	prod := metav1.LabelSelector{MatchLabels: map[string]string{"account": "prod"}}
+	byName := metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": "shop"}}
+	chosen := func(s metav1.LabelSelector) func(*v1alpha1.ECSAccountSpec) {
+		return func(a *v1alpha1.ECSAccountSpec) { a.AllowedNamespaces = &v1alpha1.AllowedNamespaces{Selector: s} }
+	}
+	regions := func(patterns ...string) func(*v1alpha1.ECSAccountSpec) {
+		return func(a *v1alpha1.ECSAccountSpec) { a.AllowedRegions = patterns }
+	}
+	groups := func(patterns ...string) func(*v1alpha1.ECSAccountSpec) {
+		return func(a *v1alpha1.ECSAccountSpec) { a.AllowedSecurityGroupIDs = patterns }
+	}
+	type edits = []func(*v1alpha1.ECSAccountSpec)
+	for name, tt := range map[string]struct {
+		labels map[string]string
+		edits  edits
+		words  []string // of the refusal; none if it may
+	}{
+		"nobody said who":              {map[string]string{"account": "prod"}, edits{func(a *v1alpha1.ECSAccountSpec) { a.AllowedNamespaces = nil }}, []string{`"prod"`, `"shop"`, "allowedNamespaces names nobody"}},
+		"everybody":                    {nil, edits{chosen(everybody)}, nil},
+		"the label":                    {map[string]string{"account": "prod", "more": "labels"}, edits{chosen(prod)}, nil},
+		"another label":                {map[string]string{"account": "test"}, edits{chosen(prod)}, []string{"allowedNamespaces does not match"}},
+		"no label":                     {nil, edits{chosen(prod)}, []string{"allowedNamespaces does not match"}},
+		"the name":                     {map[string]string{"kubernetes.io/metadata.name": "shop"}, edits{chosen(byName)}, nil},
+		"an expression":                {map[string]string{"account": "test"}, edits{chosen(metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "account", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"prod"}}}})}, nil},
+		"an expression without sense":  {map[string]string{"account": "prod"}, edits{chosen(metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "account", Operator: "Near"}}})}, []string{"selector is not valid"}},
+		"the region":                   {nil, edits{chosen(everybody), regions(region)}, nil},
+		"a region like it":             {nil, edits{chosen(everybody), regions("eu-*", "cn-*")}, nil},
+		"other regions":                {nil, edits{chosen(everybody), regions("eu-*", "cn-hangzhou-*")}, []string{"region cn-hangzhou", "allowedRegions"}},
+		"the group":                    {nil, edits{chosen(everybody), groups("sg-1")}, nil},
+		"groups like it":               {nil, edits{chosen(everybody), groups("sg-*")}, nil},
+		"other groups":                 {nil, edits{chosen(everybody), groups("sg-10", "sg-1-*", "s-1")}, []string{"security group sg-1", "allowedSecurityGroupIds"}},
+		"region and group":             {nil, edits{chosen(everybody), regions("cn-*"), groups("*1")}, nil},
+		"the region, another group":    {nil, edits{chosen(everybody), regions("cn-*"), groups("*2")}, []string{"security group"}},
+		"the region, not by namespace": {nil, edits{chosen(prod), regions("*"), groups("*")}, []string{"allowedNamespaces does not match"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := allowed(account("prod", tt.edits...), tt.labels, policy("prod", "sg-1"))
+			if tt.words != nil {
+				wantNotReady(t, err, tt.words...)
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestPatterns(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		pattern, s string
+		want       bool
+	}{
+		{"cn-hangzhou", "cn-hangzhou", true},
+		{"cn-hangzhou", "cn-hangzhou-1", false},
+		{"hangzhou", "cn-hangzhou", false},
+		{"", "", true},
+		{"", "a", false},
+		{"*", "", true},
+		{"*", "anything", true},
+		{"**", "", true},
+		{"cn-*", "cn-", true},
+		{"cn-*", "cn-beijing", true},
+		{"cn-*", "xcn-beijing", false},
+		{"*-1", "sg-1", true},
+		{"*-1", "sg-12", false},
+		{"a*b", "ab", true},
+		{"a*a", "a", false},
+		{"ab*ba", "aba", false},
+		{"a*b*c", "a-c-b", false},
+		{"a*b*c", "a-b-c", true},
+		{"*ab*ab*", "abab", true},
+		{"*ab*ab*", "abb", false},
+		{"*aab*b", "aaabb", true},
+		{"sg.1", "sg-1", false}, // not a regular expression
+		{"SG-1", "sg-1", false},
+	} {
+		if got := matches(tt.pattern, tt.s); got != tt.want {
+			t.Errorf("%q with %q: %v, want %v", tt.pattern, tt.s, got, tt.want)
+		}
+	}
+}
+
+func FuzzMatches(f *testing.F) {
+	f.Add("cn-*", "cn-hangzhou")
+	f.Add("a*b*c", "abc")
+	f.Add("ab*ba", "aba")
+	f.Add("*ab*ab*", "abb")
+	f.Add("\xff*", "\xff\n")
+	f.Fuzz(func(t *testing.T, pattern, s string) {
+		// Regular expressions read runes, patterns read bytes: they agree on ASCII.
+		if strings.ContainsFunc(pattern+s, func(r rune) bool { return r > 127 }) {
+			t.Skip()
+		}
+		parts := strings.Split(pattern, "*")
+		for i := range parts {
+			parts[i] = regexp.QuoteMeta(parts[i])
+		}
+		want := regexp.MustCompile(`(?s)\A` + strings.Join(parts, ".*") + `\z`).MatchString(s)
+		if got := matches(pattern, s); got != want {
+			t.Errorf("%q with %q: %v, want %v", pattern, s, got, want)
+		}
+	})
+}
