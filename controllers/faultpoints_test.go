@@ -155,6 +155,32 @@ func TestACacheThatLagsAtAnyEventChangesNothing(t *testing.T) {
 	t.Logf("%d events held back in %d scenarios", points, len(scenarios))
 }
 
+// TestTwoManagersAtOnceChangeNothing has a second manager, which took over too
+// early, do all there is to do before and after each request of the first.
+func TestTwoManagersAtOnceChangeNothing(t *testing.T) {
+	t.Parallel()
+	points := 0
+	for name, steps := range scenarios {
+		calm := newLab(t)
+		want := calm.ends(calm.run(steps))
+		for point := 1; point <= calm.requests; point++ {
+			for _, after := range []bool{false, true} {
+				l := newLab(t)
+				l.crashAt, l.after, l.rival = point, after, true
+				group := l.run(steps)
+				points++
+				if d := diff(want, l.ends(group)); d != "" {
+					t.Errorf("%s, a second manager around request %d of %d (after it: %v): -undisturbed +disturbed\n%s", name, point, calm.requests, after, d)
+				}
+				if err := l.checkRequestIDs(group); err != nil {
+					t.Errorf("%s, a second manager around request %d (after it: %v): %v", name, point, after, err)
+				}
+			}
+		}
+	}
+	t.Logf("%d points in %d scenarios", points, len(scenarios))
+}
+
 // TestTheManagerIsDownWhileTheUserActs crashes at each request as well, and starts
 // the reconciler again only when the user has done everything else: what was under
 // way may not be wanted any more. The cloud must end as it would have, without

@@ -47,9 +47,12 @@ type lab struct {
 	// downAfter keeps the reconciler down after its crash; down says that it is.
 	downAfter, down bool
 
+	// rival, at the request of crashAt, is a second manager that does all there is
+	// to do before this one goes on.
+	rival bool
+
 	events  int // writes that a watch would tell of
 	staleAt int // the number of the one that the cache does not tell of for a pass; 0 for none
-	before  map[types.NamespacedName]*policy
 	stale   map[types.NamespacedName]*policy
 }
 
@@ -83,7 +86,7 @@ func (noEvents) Eventf(runtime.Object, runtime.Object, string, string, string, s
 func newLab(t *testing.T) *lab {
 	sim, cloud := labCloud()
 	l := &lab{t: t, sim: sim, cloud: cloud, clock: testclock.NewFakePassiveClock(time.Now()),
-		before: map[types.NamespacedName]*policy{}, stale: map[types.NamespacedName]*policy{}}
+		stale: map[types.NamespacedName]*policy{}}
 	l.store = fake.NewClientBuilder().WithScheme(api.Scheme()).WithStatusSubresource(&policy{}).
 		WithIndex(&policy{}, indexGroup, func(o client.Object) []string { return []string{groupKey(o.(*policy))} }).Build()
 	l.restart()
@@ -145,11 +148,28 @@ func (l *lab) request(send func() error) error {
 	if l.requests != l.crashAt {
 		return send()
 	}
+	if l.rival {
+		return l.meanwhile(send)
+	}
 	l.dead = true
 	if l.after {
 		_ = send()
 	}
 	return errCrashed
+}
+
+// meanwhile has a second manager settle everything around a request of this one.
+func (l *lab) meanwhile(send func() error) error {
+	other := &lab{t: l.t, store: l.store, sim: l.sim, cloud: l.cloud, clock: l.clock, withdrawn: l.withdrawn,
+		stale: map[types.NamespacedName]*policy{}}
+	other.restart()
+	if !l.after {
+		other.settle()
+		return send()
+	}
+	err := send()
+	other.settle()
+	return err
 }
 
 // write makes a change of which a watch tells, unless it is held back.

@@ -2,10 +2,12 @@ package controllers
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	testclock "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
@@ -63,6 +65,78 @@ func TestAnEditGoesBeforeTheResyncsOfARestart(t *testing.T) {
 	w.eventually("the edit is applied", func() bool { return w.calls(modify, "sg-199") == 1 }, func() string { return "" })
 	if passed := w.sim.CallCount("") - before; passed > 20 {
 		t.Errorf("%d calls of %d went before the edit", passed, resources)
+	}
+}
+
+func TestAnAccountThatIsThrottledHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	const resources = 50
+	w := manyInSync(t, resources)
+	w.sim.PutKey(ecssim.Key{ID: prodKey, Secret: prodSecret, Account: prodAccount})
+	w.sim.SetLimits([]ecssim.Limit{{Account: prodAccount, Action: observe, PerWindow: 1, Window: time.Hour, Code: "Throttling.User"}})
+	w.secret("keys", prodKey, prodSecret)
+	prod := w.account(w.name("prod"), "keys")
+	for i := range resources {
+		id := fmt.Sprint("sg-prod-", i)
+		w.sim.PutGroup(ecssim.Group{Region: region, ID: id, Policy: "Accept", Account: prodAccount})
+		w.policy(fmt.Sprint("prod-", i), id, "Drop", using(prod.Name))
+	}
+	w.start()
+	for i := range resources {
+		w.awaitReason(fmt.Sprint("p-", i), v1alpha1.ReasonInSync)
+	}
+}
+
+func TestAFloodOfBadResourcesDoesNotStarveAGoodOne(t *testing.T) {
+	t.Parallel()
+	const bad = 150
+	w := newWorld(t, ecssim.Group{ID: "sg-good", Policy: "Accept"})
+	for i := range bad {
+		id := fmt.Sprint("sg-bad-", i)
+		switch i % 3 {
+		case 0:
+			w.sim.Inject(ecssim.Fault{Kind: ecssim.Error, GroupID: id, Status: 500, Code: "InternalError"})
+		case 1:
+			w.sim.Inject(ecssim.Fault{Kind: ecssim.Giant, GroupID: id})
+		}
+		w.policy(fmt.Sprint("bad-", i), id, "Drop")
+	}
+	w.start()
+	w.eventually("the flood is under way", func() bool { return w.sim.CallCount("") > bad/2 }, func() string { return "" })
+	w.policy("good", "sg-good", "Drop")
+	w.awaitReason("good", v1alpha1.ReasonInSync)
+	for i := range bad {
+		w.await(fmt.Sprint("bad-", i), "has a verdict", func(p *policy) bool { return p.Status.LastError != nil })
+	}
+}
+
+// TestTheLogSaysWhatWasChangedAndNothingElse reads the log at its usual level.
+func TestTheLogSaysWhatWasChangedAndNothingElse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecssim.Group{ID: "sg-1", Policy: "Accept"}, ecssim.Group{ID: "sg-2", Policy: "Accept"})
+	logs := &locked{}
+	w.log = zap.New(zap.WriteTo(logs))
+	w.policy("changed", "sg-1", "Drop")
+	w.policy("same", "sg-2", "Accept")
+	w.policy("missing", "sg-none", "Accept")
+	w.start()
+	p := w.awaitReason("changed", v1alpha1.ReasonInSync)
+	w.awaitReason("same", v1alpha1.ReasonInSync)
+	w.awaitReason("missing", v1alpha1.ReasonSecurityGroupNotFound)
+	w.lookNow("same")
+	var lines []string
+	for line := range strings.Lines(logs.String()) {
+		if strings.Contains(line, `"namespace":"`+w.namespace) {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) != 1 {
+		t.Fatalf("%d lines about resources, want one: %v", len(lines), lines)
+	}
+	for _, want := range []string{`"name":"changed"`, `"region":"cn-hangzhou"`, `"securityGroup":"sg-1"`, `"from":"Accept"`, `"to":"Drop"`, `"requestID":"` + p.Status.LastModification.RequestID} {
+		if !strings.Contains(lines[0], want) {
+			t.Errorf("the line lacks %s: %s", want, lines[0])
+		}
 	}
 }
 
