@@ -22,7 +22,7 @@ const (
 // check holds everything that is left against what has to hold, and returns what
 // does not.
 func (w *world) check() []string {
-	if err := w.settle("after the chaos", w.plan.policies); err != nil {
+	if err := w.settle("after the chaos", w.plan.policies, true); err != nil {
 		return append(w.checkManagers(), err.Error())
 	}
 	var broken []string

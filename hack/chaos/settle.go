@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -43,8 +44,9 @@ func (w *world) measure() (footprint, error) {
 }
 
 // settle asks for a look at every resource, and waits until all are as they
-// should be, or says which are not.
-func (w *world) settle(when string, policies []*policy) error {
+// should be, or says which are not. Once the plan is over, those that it has
+// deleted should be gone.
+func (w *world) settle(when string, policies []*policy, over bool) error {
 	ctx, cancel := context.WithTimeout(w.ctx, settling)
 	defer cancel()
 	if _, err := w.leader(ctx); err != nil {
@@ -57,7 +59,7 @@ func (w *world) settle(when string, policies []*policy) error {
 	}
 	begun, asked := time.Now(), strconv.FormatInt(time.Now().UnixNano(), 10)
 	for _, r := range policies {
-		if r.deleted {
+		if over && r.deleted {
 			continue
 		}
 		if err := w.patch(r.name, fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationReconcileRequestedAt, asked)); err != nil {
@@ -65,7 +67,7 @@ func (w *world) settle(when string, policies []*policy) error {
 		}
 	}
 	for {
-		wrong := w.wrong(ctx, policies)
+		wrong := w.wrong(ctx, policies, over)
 		if len(wrong) == 0 {
 			w.say("settled %s after %v", when, time.Since(begun).Round(10*time.Millisecond))
 			return nil
@@ -77,7 +79,7 @@ func (w *world) settle(when string, policies []*policy) error {
 }
 
 // wrong tells which resources are not as they should be, and how.
-func (w *world) wrong(ctx context.Context, policies []*policy) []string {
+func (w *world) wrong(ctx context.Context, policies []*policy, over bool) []string {
 	found, err := w.cluster.list(ctx)
 	if err != nil {
 		return []string{err.Error()}
@@ -87,9 +89,9 @@ func (w *world) wrong(ctx context.Context, policies []*policy) []string {
 		p := found[r.name]
 		why := ""
 		switch {
-		case r.deleted && p != nil:
+		case over && r.deleted && p != nil:
 			why = "is stuck terminating"
-		case r.deleted:
+		case over && r.deleted:
 		case p == nil:
 			why = "is gone, and nobody has deleted it"
 		default:
@@ -168,8 +170,9 @@ func (w *world) diagnosis(r *policy, p *v1alpha1.SecurityGroupPolicy) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, " (group %s, at first %s, seed %d)\n", r.group, r.initial, w.seed)
 	if p != nil {
-		fmt.Fprintf(&b, "  generation %d, spec %+v\n  status %+v\n  deleted %v, finalizers %v\n", p.Generation, p.Spec, p.Status, p.DeletionTimestamp, p.Finalizers)
-		fmt.Fprintf(&b, "  pending %+v\n  lastModification %+v\n  lastError %+v\n", p.Status.PendingModification, p.Status.LastModification, p.Status.LastError)
+		spec, _ := json.Marshal(p.Spec)
+		status, _ := json.Marshal(p.Status)
+		fmt.Fprintf(&b, "  generation %d, deleted %v, finalizers %v\n  spec %s\n  status %s\n", p.Generation, p.DeletionTimestamp, p.Finalizers, spec, status)
 	}
 	for _, e := range w.sim.Effects(region, r.group) {
 		fmt.Fprintf(&b, "  effect %s %s→%s token %s request %s by API %v\n", e.Time.Format("15:04:05.000"), e.From, e.To, e.ClientToken, e.RequestID, e.ByAPI)

@@ -79,7 +79,7 @@ func run(ctx context.Context, o options) (broken []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.settle("before the chaos", w.plan.policies[:w.plan.first]); err != nil {
+	if err := w.settle("before the chaos", w.plan.policies[:w.plan.first], false); err != nil {
 		return []string{err.Error()}, nil
 	}
 	if w.baseline, err = w.measure(); err != nil {

@@ -83,6 +83,7 @@ type lease struct {
 	client   *ecs.Client
 	settings settings
 	version  string // of the account and its Secret
+	err      error  // why that version cannot be used
 
 	mu      sync.RWMutex
 	session *session
@@ -225,48 +226,56 @@ func (r *Resolver) Forget(name string) {
 // Secret has changed.
 func (r *Resolver) lease(ctx context.Context, a *v1alpha1.ECSAccount) (*lease, error) {
 	secretVersion, err := r.secretVersion(ctx, a)
-	if err != nil {
+	if _, gone := errors.AsType[*NotReadyError](err); gone {
 		r.Forget(a.Name)
+	}
+	if err != nil {
 		return nil, err
 	}
 	version := fmt.Sprint(a.UID, "/", a.Generation, "/", secretVersion)
 	if l := r.known(a.Name, version); l != nil {
-		return l, nil
+		return l, l.err
 	}
-
 	s, err := r.settings(a)
-	if err != nil {
-		return nil, err
+	var from source
+	if err == nil {
+		from, err = r.source(ctx, a)
 	}
-	from, err := r.source(ctx, a)
-	if err != nil {
-		return nil, err
+	if _, unusable := errors.AsType[*NotReadyError](err); err != nil && !unusable {
+		return nil, err // of the API server: it passes
 	}
+	return r.renewLease(a.Name, version, s, from, err)
+}
+
+// renewLease keeps what was found for a version of an account, a failure included,
+// so that not every resource finds it anew.
+func (r *Resolver) renewLease(name, version string, s settings, from source, err error) (*lease, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l := r.leases[a.Name]
-	if l != nil && l.version == version {
-		return l, nil
-	}
-	fresh := r.newSession(from, a.Name)
-	if l != nil && l.settings == s {
+	l := r.leases[name]
+	switch {
+	case l != nil && l.version == version:
+		return l, l.err
+	case err != nil:
+		l = &lease{session: r.newSession(from, name)} // the old keys are kept no longer
+	case l != nil && l.client != nil && l.settings == s:
 		// The client keeps what its governors have learnt.
 		l.mu.Lock()
-		l.session = fresh
+		l.session = r.newSession(from, name)
 		l.mu.Unlock()
-	} else {
-		l = r.newLease(s, fresh)
+	default:
+		l = r.newLease(s, r.newSession(from, name))
 	}
-	l.version = version
-	r.leases[a.Name] = l
-	return l, nil
+	l.version, l.err = version, err
+	r.leases[name] = l
+	return l, err
 }
 
 func (r *Resolver) known(name, version string) *lease {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if l := r.leases[name]; l != nil && l.version == version {
-		return l
+		return &lease{client: l.client, err: l.err, session: l.current()}
 	}
 	return nil
 }

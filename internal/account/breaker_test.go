@@ -323,3 +323,47 @@ func TestAProbeIsNotHeldBack(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An invalid parameter passes no sooner than a wrong key, and costs as much.
+func TestASessionThatMayNotBeThatLongIsAskedForRarely(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, worldOptions{objects: []client.Object{
+		account("prod", withSecret, withRole(roleARN, "", 12*time.Hour)), keySecretOf(keyID, keySecret),
+	}})
+	for range 60 {
+		for range 2 {
+			if _, err := w.observe(t, policy("prod", "sg-2")); err == nil {
+				t.Fatal("a session of 12 hours was granted")
+			}
+		}
+		w.clock.Advance(time.Second)
+	}
+	if n := len(w.sim.Calls()); n > breakerLimit+2 {
+		t.Errorf("%d calls in a minute, want %d at most", n, breakerLimit+2)
+	}
+}
+
+// So does the metadata service where the node's clock is wrong.
+func TestASourceOfExpiredCredentialsIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	s, source, _ := newScripted(-time.Minute)
+	for range resources {
+		_, _ = s.Credential(t.Context())
+	}
+	if n := source.count(); n > breakerLimit {
+		t.Errorf("%d fetches, want %d at most", n, breakerLimit)
+	}
+}
+
+func TestAProxysErrorPageSaysNothingOfTheKey(t *testing.T) {
+	t.Parallel()
+	s, _, _ := newScripted(0)
+	used := wantKey(t, s, 1)
+	for range breakerLimit {
+		s.Judge(used, refusal())
+	}
+	s.Judge(used, &ecs.Error{Class: ecs.Unavailable, Code: ecs.CodeInvalidResponse, HTTPStatus: 502})
+	if _, err := s.Credential(t.Context()); err == nil {
+		t.Error("an answer that is not ECS's has closed the breaker")
+	}
+}

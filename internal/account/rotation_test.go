@@ -186,6 +186,7 @@ func TestTheEndpointOfAnAccount(t *testing.T) {
 	_, err := w.Client(t.Context(), policy("prod", "sg-1"))
 	wantNotReady(t, err, `"prod"`, "not encrypted")
 	w.options.AllowInsecure = true
+	w.Forget("prod") // as after a restart with the flag
 	w.client(t)
 }
 

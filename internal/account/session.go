@@ -41,7 +41,7 @@ type session struct {
 	source  source
 	timeout time.Duration
 	now     func() time.Time
-	// changed is told when the breaker opens or closes.
+	// changed is told of the first refusal, and of its end. It must not block.
 	changed func()
 	flight  singleflight.Group
 
@@ -118,6 +118,9 @@ func (s *session) renew(ctx context.Context) (ecs.Credential, error) {
 	}
 	fresh, err := s.source.fetch(ctx)
 	now := s.now()
+	if err == nil && !fresh.Expiration.IsZero() && !now.Before(fresh.Expiration) {
+		err = errors.New("the credentials that were handed out have expired already: is the clock right?")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil && s.alive(now) {
@@ -148,7 +151,7 @@ func (s *session) Judge(used ecs.Credential, failure *ecs.Error) {
 			s.held = ecs.Temporary{} // the source may have a better one
 		}
 		s.open(now, failure)
-	case s.refused != nil && (failure == nil || failure.HTTPStatus != 0):
+	case s.refused != nil && (failure == nil || failure.HTTPStatus != 0 && failure.Code != ecs.CodeInvalidResponse):
 		s.refused, s.times = nil, 0
 		s.tell()
 	}
@@ -160,7 +163,7 @@ func (s *session) open(now time.Time, err error) {
 	first := s.refused == nil
 	s.times++
 	s.refused, s.tryAt = err, now.Add(breakerPause)
-	if e, ok := errors.AsType[*ecs.Error](err); ok && e.Class != ecs.Denied {
+	if e, ok := errors.AsType[*ecs.Error](err); ok && (e.Class == ecs.Unavailable || e.Class == ecs.Throttled) {
 		s.tryAt = now.Add(breakerPause / 10) // it may pass: a timeout of the token service
 	}
 	if first {

@@ -38,7 +38,7 @@ func (s *scripted) fetch(ctx context.Context) (ecs.Temporary, error) {
 		return ecs.Temporary{}, s.err
 	}
 	fresh := ecs.Temporary{Credential: ecs.Credential{AccessKeyID: fmt.Sprint("key-", s.fetches), AccessKeySecret: keySecret}}
-	if s.life > 0 {
+	if s.life != 0 {
 		fresh.Expiration = s.now().Add(s.life)
 	}
 	return fresh, nil

@@ -202,7 +202,7 @@ func TestAssumeRole(t *testing.T) {
 			if tt.code != "" {
 				class := ecs.Denied
 				if tt.code == "InvalidParameter.DurationSeconds" {
-					class = ecs.Unavailable // not in the table: shown as it is, tried again
+					class = ecs.Invalid
 				}
 				wantFailure(t, err, class, tt.code)
 				return

@@ -71,6 +71,11 @@ var classes = map[string]Class{
 	"InvalidParameter.Format":                Invalid,
 	"InvalidNicType.ValueNotSupported":       Invalid,
 	"InvalidOwner":                           Invalid,
+	"InvalidParameter.DurationSeconds":       Invalid, // these are of STS
+	"InvalidParameter.RoleArn":               Invalid,
+	"InvalidParameter.RoleSessionName":       Invalid,
+	"InvalidParameter.ExternalId":            Invalid,
+	"InvalidParameter.OIDCProviderArn":       Invalid,
 	"InvalidOwnerAccount":                    Invalid,
 	"InvalidAction.NotFound":                 Invalid,
 	"InvalidVersion":                         Invalid,
