@@ -171,7 +171,7 @@ func (g *Governor) Done(o Outcome, retryAfter time.Duration) {
 		g.count(now)
 		if g.refusals > 0 && wasProbe {
 			g.refusals = 0
-			g.tokens = math.Min(g.tokens, 1)
+			g.tokens = 0
 		}
 	case Throttled:
 		g.throttled(now, wasProbe)
@@ -213,14 +213,13 @@ func (g *Governor) throttled(now time.Time, wasProbe bool) {
 	switch {
 	case g.refusals == 0:
 		g.refusals = 1
-		granted := math.Min(g.rate(now), g.recentRate(now))
-		if granted == 0 {
-			granted = g.rate(now)
-		}
+		// What came through of late tells what is granted, roughly: few requests
+		// tell little, so that one refusal takes away half at most.
+		rate := g.rate(now)
+		granted := math.Min(rate, math.Max(g.recentRate(now), rate/2))
 		g.ceiling = math.Max(granted, minRate)
 		g.base = math.Max(granted*backoffShare, minRate)
 		g.since = now
-		g.tokens = 0
 		g.pause(now.Add(g.firstPause()))
 	case wasProbe:
 		g.refusals++
@@ -231,15 +230,19 @@ func (g *Governor) throttled(now time.Time, wasProbe bool) {
 			g.base = math.Max(float64(g.answered)/time.Minute.Seconds(), minRate)
 		}
 		g.since = next
-		g.tokens = 0
 		g.pause(next)
 	}
 }
 
+// pause stops the bucket and the count of what is answered, as well as the sending.
 func (g *Governor) pause(until time.Time) {
-	if until.After(g.pausedTo) {
-		g.pausedTo = until
+	if !until.After(g.pausedTo) {
+		return
 	}
+	g.pausedTo = until
+	g.tokens, g.updated = 1, until // for the probe
+	g.busyFrom = g.busyFrom.Add(until.Sub(g.recentAt))
+	g.recentAt = until
 }
 
 // firstPause is how long nothing is sent after a refusal: long enough for one
@@ -268,7 +271,7 @@ const recentSpan = 10 * time.Second
 // count notes an answer for recentRate, which starts anew after a gap: an idle
 // hour says nothing about what is granted.
 func (g *Governor) count(now time.Time) {
-	gap := now.Sub(g.recentAt)
+	gap := max(0, now.Sub(g.recentAt))
 	if gap > recentSpan {
 		g.recent, g.busyFrom = 0, now
 	}
@@ -281,7 +284,7 @@ func (g *Governor) count(now time.Time) {
 // second's worth.
 func (g *Governor) recentRate(now time.Time) float64 {
 	busy := max(now.Sub(g.busyFrom), time.Second)
-	faded := g.recent * math.Exp(-float64(now.Sub(g.recentAt))/float64(recentSpan))
+	faded := g.recent * math.Exp(-float64(max(0, now.Sub(g.recentAt)))/float64(recentSpan))
 	return faded / (recentSpan.Seconds() * (1 - math.Exp(-float64(busy)/float64(recentSpan))))
 }
 

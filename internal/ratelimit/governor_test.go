@@ -129,11 +129,11 @@ func TestUsesAllOfTheConfiguredRateWhereNothingIsRefused(t *testing.T) {
 }
 
 func TestLearnsARateTenTimesLowerThanConfigured(t *testing.T) {
-	for _, rate := range []float64{5, 20, 100} {
+	for _, rate := range []float64{2, 5, 20, 100} {
 		t.Run(fmt.Sprint(rate), func(t *testing.T) {
 			w := newWorld(10*rate, int(20*rate))
 			start := w.now
-			jobs := int(600 * rate)
+			jobs := int(max(600*rate, 1200))
 			good, refused := w.converge(min(jobs, 4000), time.Hour, perSecond(rate))
 			took := w.now.Sub(start).Seconds()
 			useful := float64(good) / took / rate
