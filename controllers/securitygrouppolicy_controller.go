@@ -97,7 +97,7 @@ func (r *SecurityGroupPolicyReconciler) Reconcile(ctx context.Context, p *v1alph
 	countDrift(p, observed)
 	switch d.step {
 	case stepChange:
-		return r.change(ctx, stored, p, cloud, observed, d.change)
+		return r.change(ctx, stored, p, observed, d.change)
 	case stepRelease, stepSkip:
 		return quietly(ctrl.Result{}, r.release(ctx, p, d))
 	case stepNone, stepReport, stepLookAgain, stepHold:
@@ -132,7 +132,7 @@ func (r *SecurityGroupPolicyReconciler) seen(p *v1alpha1.SecurityGroupPolicy, ob
 // change makes a change, so that a crash at any point leaves behind what is
 // needed to go on: the request with its token is in the status before it is sent,
 // and goes with the record of its outcome.
-func (r *SecurityGroupPolicyReconciler) change(ctx context.Context, stored, p *v1alpha1.SecurityGroupPolicy, cloud Cloud, observed string, change v1alpha1.PendingModification) (ctrl.Result, error) {
+func (r *SecurityGroupPolicyReconciler) change(ctx context.Context, stored, p *v1alpha1.SecurityGroupPolicy, observed string, change v1alpha1.PendingModification) (ctrl.Result, error) {
 	fresh := change.ClientToken == ""
 	var err error
 	if fresh {
@@ -145,10 +145,15 @@ func (r *SecurityGroupPolicyReconciler) change(ctx context.Context, stored, p *v
 	}
 	stored = p.DeepCopy()
 
-	requestID, err := cloud.Modify(ctx, group(p), change.To, change.ClientToken)
+	// Once more, in case the account was withdrawn meanwhile.
+	cloud, err := r.Clouds(ctx, p)
+	var requestID string
+	if err == nil {
+		requestID, err = cloud.Modify(ctx, group(p), change.To, change.ClientToken)
+	}
 	if err != nil {
 		p.Status.InnerAccessPolicy = observed
-		if e, ok := errors.AsType[*ecs.Error](err); ok && (e.Class == ecs.TokenRejected || fresh && refused(err)) {
+		if tokenRejected(err) || fresh && refused(err) {
 			p.Status.PendingModification = nil
 		}
 		return r.fail(ctx, stored, p, err)
@@ -191,7 +196,11 @@ func (r *SecurityGroupPolicyReconciler) writeAhead(ctx context.Context, stored, 
 	if change.Cause == v1alpha1.CauseRestore {
 		message = "Putting the inner access policy back from " + change.From + " to " + change.To
 	}
-	r.setVerdict(p, progressing(message, 0))
+	// A resource that is stalled stays so until a retry has succeeded: nobody wants
+	// to be told every ten minutes that it might be better now.
+	if !stalledAt(p) {
+		r.setVerdict(p, progressing(message, 0))
+	}
 	_, err := r.record(ctx, stored, p)
 	return err
 }

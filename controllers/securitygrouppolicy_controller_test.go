@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/internal/account"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
 	"github.com/sgp-operator/sgp-operator/internal/ratelimit"
@@ -451,6 +452,56 @@ func TestAnEditBetweenObservationAndChangeIsHonoured(t *testing.T) {
 				t.Errorf("%d changes that nobody wanted any more", n)
 			}
 		})
+	}
+}
+
+func TestAnAccountWithdrawnInMidPassIsNotUsed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecssim.Group{ID: "sg-1", Policy: "Accept"})
+	var withdrawn atomic.Bool
+	w.cloud = func(c Cloud) Cloud {
+		return interceptedCloud{Cloud: c, observed: func() { withdrawn.Store(true) }}
+	}
+	w.options = append(w.options, func(r *SecurityGroupPolicyReconciler) {
+		inner := r.Clouds
+		r.Clouds = func(ctx context.Context, p *policy) (Cloud, error) {
+			if withdrawn.Load() {
+				return nil, &account.NotReadyError{Reason: "withdrawn"}
+			}
+			return inner(ctx, p)
+		}
+	})
+	w.policy("p", "sg-1", "Drop")
+	w.start()
+	if p := w.awaitReason("p", v1alpha1.ReasonAccountNotReady); p.Status.PendingModification != nil {
+		t.Errorf("a change that was not sent is pending: %+v", p.Status)
+	}
+	if n := w.calls(modify, "sg-1"); n != 0 {
+		t.Errorf("%d changes", n)
+	}
+}
+
+func TestAStalledResourceDoesNotFlapWhenItIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecssim.Group{ID: "sg-1", Policy: "Accept", Enterprise: true})
+	n := w.countWrites()
+	var seen sync.Map
+	n.before.Store(new(func(p *policy) {
+		seen.Store(apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady).Reason, true)
+	}))
+	w.policy("p", "sg-1", "Drop")
+	w.start()
+	w.awaitReason("p", v1alpha1.ReasonUnsupportedSecurityGroupType)
+	seen.Clear()
+	w.lookNow("p")
+	seen.Range(func(reason, _ any) bool {
+		if reason != v1alpha1.ReasonUnsupportedSecurityGroupType {
+			t.Errorf("in between it said %s", reason)
+		}
+		return true
+	})
+	if w.calls(modify, "sg-1") != 2 {
+		t.Errorf("%d tries", w.calls(modify, "sg-1"))
 	}
 }
 

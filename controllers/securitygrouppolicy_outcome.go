@@ -125,8 +125,17 @@ func stalled(reason, message string, r retry) verdict {
 	return verdict{ready: metav1.ConditionFalse, reason: reason, message: message, also: v1alpha1.ConditionStalled, retry: r}
 }
 
+// tokenRejected tells whether a change failed because of its client token.
+func tokenRejected(err error) bool {
+	e, ok := errors.AsType[*ecs.Error](err)
+	return ok && e.Class == ecs.TokenRejected
+}
+
 // refused tells whether a failed change has certainly had no effect.
 func refused(err error) bool {
+	if _, notReady := errors.AsType[*account.NotReadyError](err); notReady {
+		return true
+	}
 	e, ok := errors.AsType[*ecs.Error](err)
 	if !ok {
 		return false

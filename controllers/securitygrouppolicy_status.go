@@ -40,6 +40,12 @@ func (r *SecurityGroupPolicyReconciler) setVerdict(p *v1alpha1.SecurityGroupPoli
 	p.Status.ObservedGeneration = p.Generation
 }
 
+// stalledAt tells whether the resource is stalled, as it is declared now.
+func stalledAt(p *v1alpha1.SecurityGroupPolicy) bool {
+	c := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionStalled)
+	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == p.Generation
+}
+
 func setCondition(p *v1alpha1.SecurityGroupPolicy, kind string, status metav1.ConditionStatus, reason, message string) {
 	apimeta.SetStatusCondition(&p.Status.Conditions, metav1.Condition{
 		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: p.Generation,
@@ -147,7 +153,11 @@ func (r *SecurityGroupPolicyReconciler) announce(p *v1alpha1.SecurityGroupPolicy
 	case v1alpha1.ReasonInSync, v1alpha1.ReasonProgressing, v1alpha1.ReasonSuspended:
 		return
 	}
-	r.event(p, corev1.EventTypeWarning, v.reason, "Observe", v.message)
+	action := "Observe"
+	if e := p.Status.LastError; e != nil && e.Action == ecs.ActionModify {
+		action = "Modify"
+	}
+	r.event(p, corev1.EventTypeWarning, v.reason, action, v.message)
 }
 
 // event writes an event. The reference carries no resourceVersion: with one, each
