@@ -7,6 +7,9 @@ IMG ?= ghcr.io/sgp-operator/sgp-operator:v0.1.0
 DOCKER ?= docker
 FUZZTIME ?= 10s
 TEST_TIMEOUT ?= 10m
+# What the chaos follows from; 0 chooses one, and prints it.
+SEED ?= 0
+CHAOS_ARGS ?=
 # Further words for go test, for example TESTFLAGS='-run TestDrift -v'.
 TESTFLAGS ?=
 PKG ?= ./...
@@ -67,11 +70,18 @@ clean: ## Remove what the other targets build here
 .PHONY: test
 test: ## Run every test, with the race detector and in shuffled order
 	set -e -o pipefail; assets=$$($(CONTROLPLANE)); \
-	KUBEBUILDER_ASSETS="$$assets" go test -race -shuffle=on -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PKG)
+	report=$$(mktemp); trap 'rm -f "$$report"' EXIT; \
+	KUBEBUILDER_ASSETS="$$assets" TEST_REPORT="$$report" go test -race -shuffle=on -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PKG); \
+	sort "$$report"
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME each
 	hack/tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: chaos
+chaos: ## Let everything go wrong at once for three minutes (SEED=7 to replay, CHAOS_ARGS='--resources 60')
+	set -e; assets=$$($(CONTROLPLANE)); \
+	KUBEBUILDER_ASSETS="$$assets" go run ./hack/chaos --resources 300 --duration 3m --seed $(SEED) $(CHAOS_ARGS)
 
 .PHONY: lint
 lint: ## Run golangci-lint

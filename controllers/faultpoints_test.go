@@ -1,7 +1,9 @@
 package controllers
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -102,6 +104,27 @@ func (l *lab) ends(group string) ends {
 	return ends{Cloud: g.Policy, Changes: l.changes(group), Resources: l.states()}
 }
 
+// report tells how many points a test has been through: in its log, and in the file
+// that TEST_REPORT names, which make test shows at the end.
+func report(t *testing.T, format string, args ...any) {
+	t.Helper()
+	line := fmt.Sprintf(format, args...)
+	t.Log(line)
+	name := os.Getenv("TEST_REPORT")
+	if name == "" {
+		return
+	}
+	file, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	_, err = fmt.Fprintf(file, "%s: %s\n", t.Name(), line)
+	if err := errors.Join(err, file.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestACrashAtAnyRequestChangesNothing runs each scenario once for each request
 // that the reconciler sends, to the API server or to ECS, and crashes just before
 // it, and just after it.
@@ -127,7 +150,7 @@ func TestACrashAtAnyRequestChangesNothing(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d crash points in %d scenarios", points, len(scenarios))
+	report(t, "%d crash points in %d scenarios", points, len(scenarios))
 }
 
 // TestACacheThatLagsAtAnyEventChangesNothing runs each scenario once for each
@@ -152,7 +175,7 @@ func TestACacheThatLagsAtAnyEventChangesNothing(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d events held back in %d scenarios", points, len(scenarios))
+	report(t, "%d events held back in %d scenarios", points, len(scenarios))
 }
 
 // TestTwoManagersAtOnceChangeNothing has a second manager, which took over too
@@ -178,7 +201,7 @@ func TestTwoManagersAtOnceChangeNothing(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d points in %d scenarios", points, len(scenarios))
+	report(t, "%d points in %d scenarios", points, len(scenarios))
 }
 
 // TestTheManagerIsDownWhileTheUserActs crashes at each request as well, and starts
@@ -214,7 +237,7 @@ func TestTheManagerIsDownWhileTheUserActs(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d crash points in %d scenarios", points, len(scenarios))
+	report(t, "%d crash points in %d scenarios", points, len(scenarios))
 }
 
 // TestAChangeIsNotRepeatedOnAStaleCache: a crash has left a change behind, the
@@ -334,7 +357,7 @@ func TestEveryOperationFromEveryState(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d ordered pairs of states", pairs)
+	report(t, "%d ordered pairs of states", pairs)
 }
 
 func (l *lab) agrees(what, group string, want *reference, s spec) {

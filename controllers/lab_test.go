@@ -83,11 +83,21 @@ type noEvents struct{}
 
 func (noEvents) Eventf(runtime.Object, runtime.Object, string, string, string, string, ...any) {}
 
+// labScheme holds no more than is needed: the fake client walks through all of it
+// at each write.
+var labScheme = sync.OnceValue(func() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		panic(err)
+	}
+	return scheme
+})
+
 func newLab(t *testing.T) *lab {
 	sim, cloud := labCloud()
 	l := &lab{t: t, sim: sim, cloud: cloud, clock: testclock.NewFakePassiveClock(time.Now()),
 		stale: map[types.NamespacedName]*policy{}}
-	l.store = fake.NewClientBuilder().WithScheme(api.Scheme()).WithStatusSubresource(&policy{}).
+	l.store = fake.NewClientBuilder().WithScheme(labScheme()).WithStatusSubresource(&policy{}).
 		WithIndex(&policy{}, indexGroup, func(o client.Object) []string { return []string{groupKey(o.(*policy))} }).Build()
 	l.restart()
 	return l
