@@ -125,83 +125,68 @@ func report(t *testing.T, format string, args ...any) {
 	}
 }
 
-// TestACrashAtAnyRequestChangesNothing runs each scenario once for each request
-// that the reconciler sends, to the API server or to ECS, and crashes just before
-// it, and just after it.
-func TestACrashAtAnyRequestChangesNothing(t *testing.T) {
-	t.Parallel()
-	points := 0
+// disturb runs each scenario once for each place at which it can be disturbed, as
+// undisturbed runs tell them, and hands the end of it to check, beside the end that
+// it should have. The request ids that are left must be ones that ECS gave.
+func disturb(t *testing.T, places func(calm *lab) int, at func(l *lab, place int), check func(what string, l *lab, group string, want ends)) (points int) {
+	t.Helper()
 	for name, steps := range scenarios {
 		calm := newLab(t)
-		group := calm.run(steps)
-		want := calm.ends(group)
-		for point := 1; point <= calm.requests; point++ {
-			for _, after := range []bool{false, true} {
-				l := newLab(t)
-				l.crashAt, l.after = point, after
-				group := l.run(steps)
-				points++
-				if d := diff(want, l.ends(group)); d != "" {
-					t.Errorf("%s, crash at request %d of %d (after it: %v): -undisturbed +disturbed\n%s", name, point, calm.requests, after, d)
-				}
-				if err := l.checkRequestIDs(group); err != nil {
-					t.Errorf("%s, crash at request %d (after it: %v): %v", name, point, after, err)
-				}
-			}
-		}
-	}
-	report(t, "%d crash points in %d scenarios", points, len(scenarios))
-}
-
-// TestACacheThatLagsAtAnyEventChangesNothing runs each scenario once for each
-// write, and has the reconciler see the state before it for one more pass.
-func TestACacheThatLagsAtAnyEventChangesNothing(t *testing.T) {
-	t.Parallel()
-	points := 0
-	for name, steps := range scenarios {
-		calm := newLab(t)
-		group := calm.run(steps)
-		want := calm.ends(group)
-		for event := 1; event <= calm.events; event++ {
+		want := calm.ends(calm.run(steps))
+		for place := 1; place <= places(calm); place++ {
 			l := newLab(t)
-			l.staleAt = event
+			at(l, place)
 			group := l.run(steps)
 			points++
-			if d := diff(want, l.ends(group)); d != "" {
-				t.Errorf("%s, stale at event %d of %d: -undisturbed +disturbed\n%s", name, event, calm.events, d)
-			}
+			what := fmt.Sprintf("%s, place %d of %d", name, place, places(calm))
+			check(what, l, group, want)
 			if err := l.checkRequestIDs(group); err != nil {
-				t.Errorf("%s, stale at event %d: %v", name, event, err)
+				t.Errorf("%s: %v", what, err)
 			}
 		}
 	}
-	report(t, "%d events held back in %d scenarios", points, len(scenarios))
+	return points
+}
+
+// requests has two places for each request: before it and after it.
+func requests(calm *lab) int { return 2 * calm.requests }
+
+func (l *lab) aroundRequest(place int) { l.crashAt, l.after = (place+1)/2, place%2 == 0 }
+
+// same wants a scenario to end as it would have undisturbed, with no extra change
+// on the way.
+func same(t *testing.T) func(what string, l *lab, group string, want ends) {
+	return func(what string, l *lab, group string, want ends) {
+		if d := diff(want, l.ends(group)); d != "" {
+			t.Errorf("%s: -undisturbed +disturbed\n%s", what, d)
+		}
+	}
+}
+
+// TestACrashAtAnyRequestChangesNothing crashes just before and just after each
+// request that the reconciler sends, to the API server or to ECS.
+func TestACrashAtAnyRequestChangesNothing(t *testing.T) {
+	t.Parallel()
+	report(t, "%d crash points", disturb(t, requests, (*lab).aroundRequest, same(t)))
+}
+
+// TestACacheThatLagsAtAnyEventChangesNothing has the reconciler see, for one more
+// pass, the state before each write of which a watch would tell.
+func TestACacheThatLagsAtAnyEventChangesNothing(t *testing.T) {
+	t.Parallel()
+	report(t, "%d events held back", disturb(t,
+		func(calm *lab) int { return calm.events },
+		func(l *lab, place int) { l.staleAt = place }, same(t)))
 }
 
 // TestTwoManagersAtOnceChangeNothing has a second manager, which took over too
 // early, do all there is to do before and after each request of the first.
 func TestTwoManagersAtOnceChangeNothing(t *testing.T) {
 	t.Parallel()
-	points := 0
-	for name, steps := range scenarios {
-		calm := newLab(t)
-		want := calm.ends(calm.run(steps))
-		for point := 1; point <= calm.requests; point++ {
-			for _, after := range []bool{false, true} {
-				l := newLab(t)
-				l.crashAt, l.after, l.rival = point, after, true
-				group := l.run(steps)
-				points++
-				if d := diff(want, l.ends(group)); d != "" {
-					t.Errorf("%s, a second manager around request %d of %d (after it: %v): -undisturbed +disturbed\n%s", name, point, calm.requests, after, d)
-				}
-				if err := l.checkRequestIDs(group); err != nil {
-					t.Errorf("%s, a second manager around request %d (after it: %v): %v", name, point, after, err)
-				}
-			}
-		}
-	}
-	report(t, "%d points in %d scenarios", points, len(scenarios))
+	report(t, "%d points", disturb(t, requests, func(l *lab, place int) {
+		l.aroundRequest(place)
+		l.rival = true
+	}, same(t)))
 }
 
 // TestTheManagerIsDownWhileTheUserActs crashes at each request as well, and starts
@@ -210,34 +195,22 @@ func TestTwoManagersAtOnceChangeNothing(t *testing.T) {
 // more changes on the way than it would have taken.
 func TestTheManagerIsDownWhileTheUserActs(t *testing.T) {
 	t.Parallel()
-	points := 0
-	for name, steps := range scenarios {
-		calm := newLab(t)
-		want := calm.ends(calm.run(steps))
-		for point := 1; point <= calm.requests; point++ {
-			for _, after := range []bool{false, true} {
-				l := newLab(t)
-				l.crashAt, l.after, l.downAfter = point, after, true
-				group := l.run(steps)
-				points++
-				l.down = false
-				l.settle()
-				got := l.ends(group)
-				if got.Cloud != want.Cloud || len(got.Changes) > len(want.Changes) || len(got.Resources) != len(want.Resources) {
-					t.Errorf("%s, down from request %d on (after it: %v): -undisturbed +disturbed\n%s", name, point, after, diff(want, got))
-				}
-				if err := l.checkRequestIDs(group); err != nil {
-					t.Errorf("%s, down from request %d on (after it: %v): %v", name, point, after, err)
-				}
-				for _, s := range got.Resources {
-					if s.Status.PendingModification != nil {
-						t.Errorf("%s, down from request %d on (after it: %v): still pending: %+v", name, point, after, s.Status)
-					}
-				}
+	report(t, "%d crash points", disturb(t, requests, func(l *lab, place int) {
+		l.aroundRequest(place)
+		l.downAfter = true
+	}, func(what string, l *lab, group string, want ends) {
+		l.down = false
+		l.settle()
+		got := l.ends(group)
+		if got.Cloud != want.Cloud || len(got.Changes) > len(want.Changes) || len(got.Resources) != len(want.Resources) {
+			t.Errorf("%s: -undisturbed +disturbed\n%s", what, diff(want, got))
+		}
+		for _, s := range got.Resources {
+			if s.Status.PendingModification != nil {
+				t.Errorf("%s: still pending: %+v", what, s.Status)
 			}
 		}
-	}
-	report(t, "%d crash points in %d scenarios", points, len(scenarios))
+	}))
 }
 
 // TestAChangeIsNotRepeatedOnAStaleCache: a crash has left a change behind, the
