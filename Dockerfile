@@ -7,6 +7,7 @@ ARG BASE_IMAGE=gcr.io/distroless/static:nonroot
 FROM --platform=$BUILDPLATFORM ${BUILD_IMAGE} AS build
 ARG TARGETOS
 ARG TARGETARCH
+# Go's own default unless it is given.
 ARG GOPROXY
 WORKDIR /src
 
