@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,6 +49,18 @@ var scenarios = map[string][]func(l *lab, group string){
 		func(l *lab, g string) { l.create("p", g, "Drop", restore) },
 		func(l *lab, _ string) { l.edit("p", func(p *policy) { p.Spec.InnerAccessPolicy = "Accept" }) },
 		func(l *lab, _ string) { l.edit("p", func(p *policy) { p.Spec.InnerAccessPolicy = "Drop" }) },
+		func(l *lab, _ string) { l.remove("p") },
+	},
+	"Restore, asked for later": {
+		func(l *lab, g string) { l.create("p", g, "Drop") },
+		func(l *lab, _ string) { l.edit("p", restore) },
+		func(l *lab, _ string) { l.remove("p") },
+	},
+	"Restore, with another change": {
+		func(l *lab, g string) { l.create("p", g, "Drop", restore) },
+		func(l *lab, _ string) {
+			l.edit("p", func(p *policy) { p.Spec.InnerAccessPolicy, p.Spec.DeletionPolicy = "Accept", v1alpha1.DeletionRetain })
+		},
 		func(l *lab, _ string) { l.remove("p") },
 	},
 	"Restore, somebody else was there": {
@@ -202,9 +215,12 @@ func TestTheManagerIsDownWhileTheUserActs(t *testing.T) {
 		l.down = false
 		l.settle()
 		got := l.ends(group)
-		if got.Cloud != want.Cloud || len(got.Changes) > len(want.Changes) || len(got.Resources) != len(want.Resources) {
+		// A resource that is deleted before anybody saw its last spec ends without it.
+		unseen := strings.HasPrefix(what, "Restore, asked for later") || strings.HasPrefix(what, "Restore, with another change")
+		if (got.Cloud != want.Cloud && !unseen) || len(got.Changes) > len(want.Changes) || len(got.Resources) != len(want.Resources) {
 			t.Errorf("%s: -undisturbed +disturbed\n%s", what, diff(want, got))
 		}
+		l.finalizersAreRight(what)
 		for _, s := range got.Resources {
 			if s.Status.PendingModification != nil {
 				t.Errorf("%s: still pending: %+v", what, s.Status)
@@ -317,6 +333,7 @@ func TestEveryOperationFromEveryState(t *testing.T) {
 				l.settle()
 				want.live(second)
 				l.agrees(what, group, want, second)
+				l.finalizersAreRight(what)
 
 				if second.suspend { // its deletion waits for the end of that
 					continue
@@ -331,6 +348,22 @@ func TestEveryOperationFromEveryState(t *testing.T) {
 		}
 	}
 	report(t, "%d ordered pairs of states", pairs)
+}
+
+// finalizersAreRight wants the finalizer there while, and only while, a deletion
+// would have something to put back.
+func (l *lab) finalizersAreRight(what string) {
+	l.t.Helper()
+	list := &v1alpha1.SecurityGroupPolicyList{}
+	if err := l.store.List(l.t.Context(), list); err != nil {
+		l.t.Fatal(err)
+	}
+	for _, p := range list.Items {
+		want := p.Spec.DeletionPolicy == v1alpha1.DeletionRestore && p.Status.LastModification != nil
+		if got := len(p.Finalizers) > 0; got != want {
+			l.t.Errorf("%s: %s has the finalizer: %v, want %v", what, p.Name, got, want)
+		}
+	}
 }
 
 func (l *lab) agrees(what, group string, want *reference, s spec) {

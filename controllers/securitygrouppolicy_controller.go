@@ -18,7 +18,6 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
@@ -134,10 +133,12 @@ func (r *SecurityGroupPolicyReconciler) seen(p *v1alpha1.SecurityGroupPolicy, ob
 // and goes with the record of its outcome.
 func (r *SecurityGroupPolicyReconciler) change(ctx context.Context, stored, p *v1alpha1.SecurityGroupPolicy, observed string, change v1alpha1.PendingModification) (ctrl.Result, error) {
 	fresh := change.ClientToken == ""
-	var err error
-	if fresh {
+	err := r.keepFinalizer(ctx, stored, p, true)
+	switch {
+	case err != nil:
+	case fresh:
 		err = r.writeAhead(ctx, stored, p, observed, &change)
-	} else {
+	default:
 		err = r.confirmNewest(ctx, p)
 	}
 	if err != nil {
@@ -181,12 +182,6 @@ func (r *SecurityGroupPolicyReconciler) change(ctx context.Context, stored, p *v
 // that the spec which asks for it is the newest.
 func (r *SecurityGroupPolicyReconciler) writeAhead(ctx context.Context, stored, p *v1alpha1.SecurityGroupPolicy, observed string, change *v1alpha1.PendingModification) error {
 	change.ClientToken = ecs.NewClientToken()
-	if p.Spec.DeletionPolicy == v1alpha1.DeletionRestore && p.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(p, v1alpha1.FinalizerRestore) {
-		if err := r.addFinalizer(ctx, p); err != nil {
-			return err
-		}
-		stored = p.DeepCopy()
-	}
 	if p.Status.OriginalInnerAccessPolicy == "" {
 		p.Status.OriginalInnerAccessPolicy = observed
 	}
@@ -263,9 +258,9 @@ func (r *SecurityGroupPolicyReconciler) fail(ctx context.Context, stored, p *v1a
 func (r *SecurityGroupPolicyReconciler) conclude(ctx context.Context, stored, p *v1alpha1.SecurityGroupPolicy, v verdict) (ctrl.Result, error) {
 	if v.reason != v1alpha1.ReasonSuspended {
 		r.noteHandled(p)
-		if err := r.keepFinalizer(ctx, stored, p); err != nil {
-			return quietly(ctrl.Result{}, err)
-		}
+	}
+	if err := r.keepFinalizer(ctx, stored, p, mayHaveChanged(p)); err != nil {
+		return quietly(ctrl.Result{}, err)
 	}
 	r.setVerdict(p, v)
 	written, err := r.record(ctx, stored, p)

@@ -42,12 +42,13 @@ func (r *SecurityGroupPolicyReconciler) release(ctx context.Context, p *v1alpha1
 }
 
 // keepFinalizer has the finalizer there while, and only while, a deletion would
-// have something to put back.
-func (r *SecurityGroupPolicyReconciler) keepFinalizer(ctx context.Context, stored, p *v1alpha1.SecurityGroupPolicy) error {
+// have something to put back: the group was changed, or is about to be. Stored
+// follows, so that the status can be written next.
+func (r *SecurityGroupPolicyReconciler) keepFinalizer(ctx context.Context, stored, p *v1alpha1.SecurityGroupPolicy, changed bool) error {
 	if !p.DeletionTimestamp.IsZero() {
 		return nil
 	}
-	want := p.Spec.DeletionPolicy == v1alpha1.DeletionRestore && mayHaveChanged(p)
+	want := changed && p.Spec.DeletionPolicy == v1alpha1.DeletionRestore
 	if want == controllerutil.ContainsFinalizer(p, v1alpha1.FinalizerRestore) {
 		return nil
 	}

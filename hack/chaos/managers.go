@@ -37,11 +37,13 @@ type manager struct {
 	world   *world
 	metrics string
 	log     string
+	// said is the last line of the log that was reported: a restart loop while the
+	// API server is away is worth one line.
+	said string
 
 	mu      sync.Mutex
 	process *os.Process
 	killed  bool
-	starts  int
 	// complaints are ends that neither the driver nor a lost API server explains.
 	complaints []string
 	done       chan struct{}
@@ -101,7 +103,6 @@ func (m *manager) run() error {
 	}
 	m.mu.Lock()
 	m.process, m.killed = cmd.Process, false
-	m.starts++
 	m.mu.Unlock()
 	err = cmd.Wait()
 	m.mu.Lock()
@@ -112,7 +113,10 @@ func (m *manager) run() error {
 		return nil
 	}
 	last := lastLine(m.log)
-	m.world.say("%s ended by itself (%v): %s", m.name, err, last)
+	if last != m.said {
+		m.world.say("%s ended by itself (%v): %s", m.name, err, last)
+		m.said = last
+	}
 	// What a manager must not do without, it must end without: that is the way to
 	// get a fresh start. Anything else is a fault of its own.
 	for _, reason := range []string{"leader election lost", "cannot be used", "does not serve", "timed out waiting for cache", "connection refused"} {

@@ -31,12 +31,12 @@ func (f footprint) String() string {
 }
 
 // measure takes the footprint of the leader.
-func (w *world) measure() (footprint, error) {
-	m, err := w.leader(w.ctx)
+func (w *world) measure(ctx context.Context) (footprint, error) {
+	m, err := w.leader(ctx)
 	if err != nil {
 		return footprint{}, err
 	}
-	values, err := m.scrape(w.ctx)
+	values, err := m.scrape(ctx)
 	if err != nil {
 		return footprint{}, fmt.Errorf("%s: read metrics: %w", m.name, err)
 	}
@@ -46,8 +46,8 @@ func (w *world) measure() (footprint, error) {
 // settle asks for a look at every resource, and waits until all are as they
 // should be, or says which are not. Once the plan is over, those that it has
 // deleted should be gone.
-func (w *world) settle(when string, policies []*policy, over bool) error {
-	ctx, cancel := context.WithTimeout(w.ctx, settling)
+func (w *world) settle(ctx context.Context, when string, policies []*policy, over bool) error {
+	ctx, cancel := context.WithTimeout(ctx, settling)
 	defer cancel()
 	if _, err := w.leader(ctx); err != nil {
 		return fmt.Errorf("settles %s: %w", when, err)
@@ -66,12 +66,14 @@ func (w *world) settle(when string, policies []*policy, over bool) error {
 			return fmt.Errorf("settles %s: ask %s for a look: %w", when, r.name, err)
 		}
 	}
+	last := "everything was at once"
 	for {
 		wrong := w.wrong(ctx, policies, over)
 		if len(wrong) == 0 {
-			w.say("settled %s after %v", when, time.Since(begun).Round(10*time.Millisecond))
+			w.say("settled %s after %v; last: %s", when, time.Since(begun).Round(10*time.Millisecond), last)
 			return nil
 		}
+		last, _, _ = strings.Cut(wrong[0], "\n")
 		if pause(ctx, 200*time.Millisecond) != nil {
 			return fmt.Errorf("settles %s: %d resources are not as they should be after %v:\n%s", when, len(wrong), settling, strings.Join(wrong[:min(5, len(wrong))], "\n"))
 		}
@@ -108,6 +110,10 @@ func (w *world) wrong(ctx context.Context, policies []*policy, over bool) []stri
 // its status says of it.
 func (w *world) inconsistent(p *v1alpha1.SecurityGroupPolicy) string {
 	g, _ := w.sim.Group(p.Spec.RegionID, p.Spec.SecurityGroupID)
+	return inconsistent(p, g.Policy)
+}
+
+func inconsistent(p *v1alpha1.SecurityGroupPolicy, inCloud ecssim.Policy) string {
 	s := p.Status
 	ready := apimeta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
 	switch {
@@ -121,8 +127,8 @@ func (w *world) inconsistent(p *v1alpha1.SecurityGroupPolicy) string {
 		return untrueSuspension(p, ready)
 	case s.LastHandledReconcileAt != p.Annotations[v1alpha1.AnnotationReconcileRequestedAt]:
 		return "has not handled the last request for a look"
-	case s.InnerAccessPolicy != g.Policy:
-		return fmt.Sprintf("says that its group is %s; it is %s", s.InnerAccessPolicy, g.Policy)
+	case s.InnerAccessPolicy != inCloud:
+		return fmt.Sprintf("says that its group is %s; it is %s", s.InnerAccessPolicy, inCloud)
 	case s.LastError != nil:
 		return "has a lastError although its last look succeeded"
 	case len(s.Conditions) != 1:
@@ -130,14 +136,14 @@ func (w *world) inconsistent(p *v1alpha1.SecurityGroupPolicy) string {
 	}
 	if p.Spec.ManagementPolicy == v1alpha1.ManagementObserve {
 		status, reason := metav1.ConditionTrue, v1alpha1.ReasonInSync
-		if g.Policy != p.Spec.InnerAccessPolicy {
+		if inCloud != p.Spec.InnerAccessPolicy {
 			status, reason = metav1.ConditionFalse, v1alpha1.ReasonDriftDetected
 		}
 		return unlike(ready, status, reason)
 	}
 	switch {
-	case g.Policy != p.Spec.InnerAccessPolicy:
-		return fmt.Sprintf("wants %s; its group is %s", p.Spec.InnerAccessPolicy, g.Policy)
+	case inCloud != p.Spec.InnerAccessPolicy:
+		return fmt.Sprintf("wants %s; its group is %s", p.Spec.InnerAccessPolicy, inCloud)
 	case s.PendingModification != nil:
 		return "has a pendingModification"
 	}

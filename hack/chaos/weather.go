@@ -31,14 +31,15 @@ var passing = []struct {
 // for one action or for any.
 func (p *plan) fault(r *policy) {
 	f := ecssim.Fault{Kind: faultKinds[p.rand.IntN(len(faultKinds))], Region: region, Times: 1 + p.rand.IntN(4)}
-	if p.chance(0.6) {
-		f.GroupID = r.group
-	}
-	switch p.rand.IntN(3) {
-	case 0:
+	group, action := p.chance(0.6), p.rand.IntN(3)
+	switch {
+	case action == 0 || !r.doubtful:
 		f.Action = observe
-	case 1:
+	case action == 1:
 		f.Action = modify
+	}
+	if group || p.calmer && f.Action != observe {
+		f.GroupID = r.group
 	}
 	switch f.Kind {
 	case ecssim.HangBefore, ecssim.HangInside, ecssim.HangAfter:

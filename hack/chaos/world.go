@@ -79,10 +79,10 @@ func run(ctx context.Context, o options) (broken []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := w.settle("before the chaos", w.plan.policies[:w.plan.first], false); err != nil {
+	if err := w.settle(ctx, "before the chaos", w.plan.policies[:w.plan.first], false); err != nil {
 		return []string{err.Error()}, nil
 	}
-	if w.baseline, err = w.measure(); err != nil {
+	if w.baseline, err = w.measure(ctx); err != nil {
 		return nil, err
 	}
 	w.say("baseline: %v; %d actions follow in %v", w.baseline, len(w.plan.actions), o.duration)
@@ -91,7 +91,7 @@ func run(ctx context.Context, o options) (broken []string, err error) {
 	}
 	w.calm()
 	w.say("calm")
-	return w.check(), nil
+	return w.check(ctx), nil
 }
 
 // setUp starts everything. What has been started is to be torn down in any case.
@@ -126,7 +126,7 @@ func (w *world) setUp() (tearDown func() error, err error) {
 	if w.cluster, err = startCluster(w.dir, w.root); err != nil {
 		return tearDown, err
 	}
-	undo = append(undo, w.cluster.env.Stop)
+	undo = append(undo, w.cluster.stop)
 	for _, r := range w.plan.policies[:w.plan.first] {
 		if err := w.create(r.name, r.startSpec); err != nil {
 			return tearDown, err

@@ -68,8 +68,8 @@ type Governor struct {
 	limit float64 // requests per second, as configured
 	burst float64
 
-	tokens  float64
-	updated time.Time
+	free    float64   // tokens that nobody waits for
+	updated time.Time // up to when tokens have been given out
 
 	ceiling   float64   // the rate that was refused last; the configured one before any refusal
 	base      float64   // the rate at since
@@ -86,16 +86,18 @@ type Governor struct {
 	lastSweep time.Time
 }
 
-// line is the queue of one priority, as tickets: who holds ticket n has about
-// n - served others before it.
+// line is the queue of one priority. Each who waits holds a ticket; tokens are given
+// to the tickets in order, so that who comes back when told finds a token of its own.
 type line struct {
 	holders map[string]*ticket
-	issued  int
-	served  int
+	issued  float64 // number of the last ticket
+	served  float64 // up to which tickets have their token
 }
 
+func (l *line) missing() float64 { return l.issued - l.served }
+
 type ticket struct {
-	number int
+	number float64
 	asked  time.Time
 	due    time.Time
 }
@@ -106,7 +108,7 @@ func New(limit float64, burst int, now func() time.Time) *Governor {
 	t := now()
 	g := &Governor{now: now, limit: limit, burst: math.Max(1, float64(burst)), updated: t, since: t,
 		ceiling: limit, base: limit, recentAt: t, busyFrom: t, minute: t.Truncate(time.Minute), lastSweep: t}
-	g.tokens = g.burst
+	g.free = g.burst
 	for i := range g.waiting {
 		g.waiting[i].holders = map[string]*ticket{}
 	}
@@ -122,38 +124,49 @@ func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 	now := g.now()
 	g.advance(now)
 
-	ahead := 0
-	for higher := range p {
-		ahead += len(g.waiting[higher].holders)
-	}
 	l := &g.waiting[p]
 	held, waits := l.holders[id]
-	probeBusy := g.refusals > 0 && g.probing
-	if !now.Before(g.pausedTo) && !probeBusy && g.tokens >= float64(1+ahead) {
-		g.tokens--
+	may := !now.Before(g.pausedTo) && (g.refusals == 0 || !g.probing)
+	switch {
+	case may && waits && held.number <= l.served+1e-6:
+		delete(l.holders, id)
 		g.probing = g.refusals > 0
-		if waits {
-			delete(l.holders, id)
-			l.served++
-			waited = now.Sub(held.asked)
-		}
-		return 0, waited
-	}
-	if !waits {
-		held = &ticket{number: l.issued, asked: now}
+		return 0, now.Sub(held.asked)
+	case may && !waits && g.free >= 1:
+		g.free--
+		g.probing = g.refusals > 0
+		return 0, 0
+	case !waits:
 		l.issued++
+		held = &ticket{number: l.issued, asked: now}
 		l.holders[id] = held
 	}
+	ahead := max(held.number-l.served, 0)
+	for higher := range p {
+		ahead += g.waiting[higher].missing()
+	}
 	// While a probe is under way nobody knows the rate: ask again soon.
-	place := float64(ahead + max(1, held.number-l.served+1))
-	missing := place - min(g.tokens, place-0.5)
-	wait = min(seconds(missing/g.rate(now)), max(seconds(missing/g.limit), longestWait))
+	if ahead == 0 {
+		ahead = 1
+	}
+	wait = min(seconds(ahead/g.rate(now)), max(seconds(ahead/g.limit), longestWait)) + time.Millisecond
 	if paused := g.pausedTo.Sub(now); paused > 0 {
 		wait += paused
 	}
-	wait = max(wait, 5*time.Millisecond)
 	held.due = now.Add(wait)
 	return wait, now.Sub(held.asked)
+}
+
+// give hands out new tokens: to those who wait, by priority and in order, and what
+// is left to whoever comes next.
+func (g *Governor) give(tokens float64) {
+	for i := range g.waiting {
+		l := &g.waiting[i]
+		part := min(tokens, l.missing())
+		l.served += part
+		tokens -= part
+	}
+	g.free = min(g.burst, g.free+tokens)
 }
 
 // Done tells what became of a request. RetryAfter is how long the other side
@@ -171,7 +184,6 @@ func (g *Governor) Done(o Outcome, retryAfter time.Duration) {
 		g.count(now)
 		if g.refusals > 0 && wasProbe {
 			g.refusals = 0
-			g.tokens = 0
 		}
 	case Throttled:
 		g.throttled(now, wasProbe)
@@ -203,7 +215,7 @@ func (g *Governor) Idle() bool {
 			return false
 		}
 	}
-	return g.rate(now) >= g.limit && g.tokens >= g.burst
+	return g.rate(now) >= g.limit && g.free >= g.burst
 }
 
 // throttled learns from a refusal. Requests that were under way together are
@@ -240,7 +252,7 @@ func (g *Governor) pause(until time.Time) {
 		return
 	}
 	g.pausedTo = until
-	g.tokens, g.updated = 1, until // for the probe
+	g.free, g.updated = 0, until
 	g.busyFrom = g.busyFrom.Add(until.Sub(g.recentAt))
 	g.recentAt = until
 }
@@ -291,7 +303,7 @@ func (g *Governor) recentRate(now time.Time) float64 {
 // advance brings the bucket, the minute and the lines up to now.
 func (g *Governor) advance(now time.Time) {
 	if d := now.Sub(g.updated); d > 0 {
-		g.tokens = math.Min(g.burst, g.tokens+d.Seconds()*g.rate(now))
+		g.give(d.Seconds() * g.rate(now))
 		g.updated = now
 	}
 	if m := now.Truncate(time.Minute); m.After(g.minute) {
@@ -306,7 +318,7 @@ func (g *Governor) advance(now time.Time) {
 		for id, t := range l.holders {
 			if now.Sub(t.due) > forgotten {
 				delete(l.holders, id)
-				l.served++
+				g.give(1)
 			}
 		}
 	}
