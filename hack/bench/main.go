@@ -1,0 +1,157 @@
+// Bench measures how fast and how frugal the manager is. It starts etcd and
+// kube-apiserver, the ECS simulator and the manager, each a process of its own,
+// takes a number of resources through their life, and writes what it saw to
+// docs/benchmarks. It is started by `make bench`.
+//
+// It is a module of its own, so that the operator's has no plotting library.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+)
+
+// options say what is measured, and under which limits.
+type options struct {
+	sizes   []int
+	latency time.Duration
+	qps     float64
+	burst   int
+	workers int
+	// edits is how many edits are timed in each of the three situations, and
+	// editRate how many of them are made per second.
+	edits    int
+	editRate float64
+	// observed is the number of resync intervals that the steady state is watched.
+	observed int
+	out      string
+	// manager is a binary to measure instead of one that is built here.
+	manager string
+	// render measures nothing, and writes table and plots anew.
+	render bool
+	root   string
+	dir    string
+}
+
+// bound is the number of calls of one action per second that the limits allow.
+func (o options) bound() float64 { return min(o.qps, float64(o.workers)/o.latency.Seconds()) }
+
+// interval is the resync interval of the steady state: as short as the manager
+// takes and the rate limit allows with some room, so that several fit into a run.
+func (o options) interval(n int) time.Duration {
+	const step = 10 * time.Second
+	d := time.Duration(float64(n) / (0.85 * o.bound()) * float64(time.Second))
+	return max(30*time.Second, (d + step - 1).Truncate(step))
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == simulatorCommand {
+		exitOn(serveSimulator(os.Args[2:]))
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	ctrl.SetLogger(ctrl.Log.WithSink(nil))
+	o, err := parse()
+	if err == nil {
+		err = measureAll(ctx, o)
+	}
+	if errors.Is(ctx.Err(), context.Canceled) && err != nil {
+		err = fmt.Errorf("stopped: %w", err)
+	}
+	exitOn(err)
+}
+
+func exitOn(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func parse() (options, error) {
+	o := options{}
+	sizes := flag.String("n", "1000,10000", "Numbers of resources to measure with, separated by commas.")
+	flag.DurationVar(&o.latency, "latency", 20*time.Millisecond, "What each call to the simulator takes.")
+	flag.Float64Var(&o.qps, "ecs-qps", 200, "The manager's limit for calls per second and action.")
+	flag.IntVar(&o.burst, "ecs-burst", 20, "The manager's limit for calls at once and action.")
+	flag.IntVar(&o.workers, "workers", 16, "The manager's --max-concurrent-reconciles.")
+	flag.IntVar(&o.edits, "edits", 200, "Number of edits that are timed in each situation.")
+	flag.Float64Var(&o.editRate, "edit-rate", 10, "Edits per second while they are timed.")
+	flag.IntVar(&o.observed, "intervals", 3, "Number of resync intervals that the steady state is watched.")
+	flag.StringVar(&o.out, "out", "docs/benchmarks", "Folder to write the results to, below the repository's root.")
+	flag.StringVar(&o.manager, "manager", "", "Manager to measure; by default the one of this tree is built.")
+	flag.BoolVar(&o.render, "render", false, "Measure nothing: write table and plots anew from the figures of the last run.")
+	flag.Parse()
+	for text := range strings.SplitSeq(*sizes, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || n < 100 {
+			return o, fmt.Errorf("--n %s: use numbers of 100 or more, such as 1000,10000", *sizes)
+		}
+		o.sizes = append(o.sizes, n)
+	}
+	if flag.NArg() > 0 || o.latency <= 0 || o.qps <= 0 || o.burst < 1 || o.workers < 1 || o.edits < 1 || o.editRate <= 0 || o.observed < 1 {
+		return o, errors.New("every option begins with -- and takes a value above 0; see --help")
+	}
+	gomod, err := exec.Command("go", "env", "GOMOD").Output() //nolint:noctx // answers at once
+	if err != nil {
+		return o, fmt.Errorf("go env GOMOD: %w", err)
+	}
+	o.root = filepath.Dir(string(gomod))
+	if !filepath.IsAbs(o.out) {
+		o.out = filepath.Join(o.root, o.out)
+	}
+	return o, nil
+}
+
+// measureAll measures with one number of resources after the other, each in a
+// cluster of its own.
+func measureAll(ctx context.Context, o options) (err error) {
+	if o.render {
+		r, err := load(o.out)
+		if err != nil {
+			return err
+		}
+		return r.write(o.out)
+	}
+	if o.dir, err = os.MkdirTemp("", "sgp-bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(o.dir)) }()
+	if o.manager == "" {
+		o.manager = filepath.Join(o.dir, "manager")
+		fmt.Println("bench: building the manager")
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", o.manager, ".")
+		build.Dir, build.Env = o.root, append(os.Environ(), "CGO_ENABLED=0")
+		if text, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("build the manager: %w: %s", err, text)
+		}
+	}
+	r := &report{Machine: describeMachine(ctx, o), Settings: settingsOf(o)}
+	for _, n := range o.sizes {
+		w := &world{options: o, n: n, begun: time.Now(), profiled: n == slices.Max(o.sizes)}
+		run, err := w.measure(ctx)
+		if err != nil {
+			return fmt.Errorf("N = %d: %w", n, err)
+		}
+		r.Runs = append(r.Runs, run)
+		// What is measured is kept, even if the next number is too much.
+		if err := r.save(o.out); err != nil {
+			return err
+		}
+	}
+	return r.write(o.out)
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sgp-operator/sgp-operator/internal/ecssim"
+)
+
+const (
+	// simulatorCommand as the first argument makes this program the simulator.
+	simulatorCommand = "simulator"
+	benchKey         = "bench-key"
+	// benchSecret is known to the simulator and the manager.
+	benchSecret = "bench-secret"
+	region      = "cn-hangzhou"
+	readAction  = "DescribeSecurityGroupAttribute"
+	writeAction = "ModifySecurityGroupPolicy"
+)
+
+func groupName(i int) string { return fmt.Sprintf("sg-bench%06d", i) }
+
+// call is one call as the simulator saw it.
+type call struct {
+	// At is the arrival in microseconds of Unix time.
+	At     int64  `json:"t"`
+	Action string `json:"a"`
+	Status int    `json:"s"`
+}
+
+// tally notes the calls that pass through it. The simulator's own log holds a
+// kilobyte for each, and is copied whenever it is read.
+type tally struct {
+	next  http.Handler
+	mu    sync.Mutex
+	calls []call
+	// groups are those that were read since the calls were fetched last.
+	groups map[string]bool
+}
+
+// statusWriter remembers the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// ServeHTTP implements http.Handler.
+func (t *tally) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case r.URL.Path == "/_bench/calls":
+		t.list(w, r)
+		return
+	case len(r.URL.Path) > 1:
+		t.next.ServeHTTP(w, r)
+		return
+	}
+	action := r.Header.Get("x-acs-action")
+	if action == "" {
+		action = r.URL.Query().Get("Action")
+	}
+	t.mu.Lock()
+	i := len(t.calls)
+	if action == readAction {
+		t.groups[r.URL.Query().Get("SecurityGroupId")] = true
+	}
+	t.calls = append(t.calls, call{At: time.Now().UnixMicro(), Action: action})
+	t.mu.Unlock()
+	s := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+	t.next.ServeHTTP(s, r)
+	t.mu.Lock()
+	t.calls[i].Status = s.status
+	t.mu.Unlock()
+}
+
+// list answers with the calls from a number on, or with counts alone.
+func (t *tally) list(w http.ResponseWriter, r *http.Request) {
+	t.mu.Lock()
+	answer := struct {
+		Count  int    `json:"count"`
+		Groups int    `json:"groups"`
+		Calls  []call `json:"calls"`
+	}{Count: len(t.calls), Groups: len(t.groups)}
+	if from, err := strconv.Atoi(r.URL.Query().Get("from")); err == nil && from <= len(t.calls) {
+		answer.Calls = append(answer.Calls, t.calls[from:]...)
+		t.groups = map[string]bool{}
+	}
+	t.mu.Unlock()
+	_ = json.NewEncoder(w).Encode(answer)
+}
+
+// serveSimulator is the whole life of the simulator's process. Its first line on
+// stdout is the base URL.
+func serveSimulator(args []string) error {
+	flags := flag.NewFlagSet(simulatorCommand, flag.ContinueOnError)
+	address := flags.String("addr", "127.0.0.1:0", "Where to listen.")
+	latency := flags.Duration("latency", 0, "What each call takes.")
+	groups := flags.Int("groups", 0, "Number of groups, all set to Accept.")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	sim := ecssim.New(ecssim.Options{
+		Keys: []ecssim.Key{{ID: benchKey, Secret: benchSecret}}, Latency: *latency, CallLog: 1000,
+	})
+	for i := range *groups {
+		sim.PutGroup(ecssim.Group{Region: region, ID: groupName(i), Policy: ecssim.Accept})
+	}
+	listener, err := listen(*address)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("http://%s\n", listener.Addr())
+	server := &http.Server{Handler: &tally{next: sim, groups: map[string]bool{}}, ReadHeaderTimeout: time.Minute}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		<-stop
+		_ = server.Close()
+	}()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
