@@ -254,6 +254,10 @@ func (i *installation) managerWorks(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Errorf("the manager ended with %v", err)
 		}
+		lease := &coordinationv1.Lease{}
+		if err := i.api.Get(context.WithoutCancel(t.Context()), client.ObjectKey{Namespace: i.namespace, Name: "sgp-operator"}, lease); err != nil || (lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != "") {
+			t.Errorf("the lease was not given back: %+v, %v", lease.Spec, err)
+		}
 	}()
 
 	p := &v1alpha1.SecurityGroupPolicy{
