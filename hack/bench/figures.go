@@ -20,6 +20,17 @@ func (p phase) share(s settings) float64 {
 	return (float64(useful) - float64(s.Burst)) / (p.Span.Seconds() * s.Bound)
 }
 
+// laterShare is the part of the bound that is made use of while the bench no
+// longer takes processor time from everybody else.
+func (p phase) laterShare(s settings) float64 {
+	// The last seconds have too little left to do.
+	from, to := int(p.Asked/time.Second)+1, len(p.ReadsPerSecond)-2
+	if to <= from {
+		return 0
+	}
+	return spreadOf(p.ReadsPerSecond[from:to]).Mean / s.Bound
+}
+
 // perResource is the growth of something for each resource.
 func (r *run) perResource(empty, full float64) float64 { return (full - empty) / float64(r.N) }
 
@@ -80,10 +91,11 @@ func (s settings) rows() []row {
 			}},
 			{"API server writes for each resource", func(r *run) string { return per(of(r).API.Status+of(r).API.Events, of(r)) }},
 			{"reads, of the bound", func(r *run) string { return fmt.Sprintf("%.1f %%", 100*of(r).share(s)) }},
+			{"the same, once the bench's own requests are made", func(r *run) string { return fmt.Sprintf("%.1f %%", 100*of(r).laterShare(s)) }},
 			{"manager CPU, for each resource", func(r *run) string {
 				return fmt.Sprintf("%.1f s, %.2f ms", of(r).Used.CPU, 1000*of(r).Used.CPU/float64(of(r).Resources))
 			}},
-			{"passes for each resource", func(r *run) string { return per(of(r).Used.Passes, of(r)) }},
+			{"passes for each resource", func(r *run) string { return ratio(of(r).Used.Passes, of(r).Resources) }},
 			{"peak RSS", func(r *run) string { return mib(of(r).PeakRSS) }},
 		}
 	}
@@ -99,7 +111,7 @@ func (s settings) rows() []row {
 			return fmt.Sprintf("%.0f / %.0f", spread.Mean, spread.Most)
 		}},
 		{"manager CPU / passes for each resource", func(r *run) string {
-			return fmt.Sprintf("%.1f s / %.2f", r.Cold.Used.CPU, r.Cold.Used.Passes/float64(r.N))
+			return fmt.Sprintf("%.1f s / %s", r.Cold.Used.CPU, ratio(r.Cold.Used.Passes, r.N))
 		}},
 		{"**Steady state**: interval / watched", func(r *run) string { return r.Steady.Interval.String() + " / " + sec(r.Steady.Watched) }},
 		{"ECS reads / changes", func(r *run) string { return whole(r.Steady.Reads) + " / " + whole(r.Steady.Modifies) }},
@@ -111,7 +123,7 @@ func (s settings) rows() []row {
 			return fmt.Sprintf("%.0f / %.1f / %.0f / %.0f", r.Steady.Spread.Least, r.Steady.Spread.Mean, r.Steady.Spread.P99, r.Steady.Spread.Most)
 		}},
 		{"manager CPU, of a core", func(r *run) string { return fmt.Sprintf("%.1f %%", 100*r.Steady.Used.CPU/r.Steady.Watched.Seconds()) }},
-		{"passes for each read", func(r *run) string { return fmt.Sprintf("%.2f", r.Steady.Used.Passes/float64(max(1, r.Steady.Reads))) }},
+		{"passes for each read", func(r *run) string { return ratio(r.Steady.Used.Passes, r.Steady.Reads) }},
 		{"CPU for each resync", func(r *run) string {
 			return fmt.Sprintf("%.2f ms", 1000*r.Steady.Used.CPU/float64(max(1, r.Steady.Reads)))
 		}},
@@ -120,6 +132,14 @@ func (s settings) rows() []row {
 		{"during a cold start", func(r *run) string { return ms(r.Cold.Edits) }},
 		{"**The whole run**", func(r *run) string { return sec(r.Took) }},
 	}...)
+}
+
+// ratio of something that earlier results may not have.
+func ratio(sum float64, n int) string {
+	if sum == 0 || n == 0 {
+		return "not counted"
+	}
+	return fmt.Sprintf("%.2f", sum/float64(n))
 }
 
 // whole prints a number with commas between the thousands.

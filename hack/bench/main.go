@@ -145,7 +145,7 @@ func measureAll(ctx context.Context, o options) (err error) {
 		w := &world{options: o, n: n, begun: time.Now(), profiled: n == slices.Max(o.sizes)}
 		run, err := w.measure(ctx)
 		if err != nil {
-			return fmt.Errorf("N = %d: %w", n, err)
+			return fmt.Errorf("with N = %d: %w", n, err)
 		}
 		r.Runs = append(r.Runs, run)
 		// What is measured is kept, even if the next number is too much.

@@ -33,7 +33,7 @@ func (w *world) startManager(ctx context.Context, name string, resync time.Durat
 	var addresses [3]string
 	for i := range addresses {
 		var err error
-		if addresses[i], err = freeAddress(); err != nil {
+		if addresses[i], err = freeAddress(ctx); err != nil {
 			return nil, err
 		}
 	}

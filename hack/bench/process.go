@@ -116,12 +116,12 @@ func get(ctx context.Context, url string, into any) ([]byte, error) {
 	return body, nil
 }
 
-func listen(address string) (net.Listener, error) {
-	return new(net.ListenConfig).Listen(context.Background(), "tcp", address)
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	return new(net.ListenConfig).Listen(ctx, "tcp", address)
 }
 
-func freeAddress() (string, error) {
-	listener, err := listen("127.0.0.1:0")
+func freeAddress(ctx context.Context) (string, error) {
+	listener, err := listen(ctx, "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}

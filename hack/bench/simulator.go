@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -119,7 +120,7 @@ func serveSimulator(args []string) error {
 	for i := range *groups {
 		sim.PutGroup(ecssim.Group{Region: region, ID: groupName(i), Policy: ecssim.Accept})
 	}
-	listener, err := listen(*address)
+	listener, err := listen(context.Background(), *address)
 	if err != nil {
 		return err
 	}

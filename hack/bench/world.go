@@ -198,7 +198,7 @@ func (w *world) watchFor(ctx context.Context, what string, d time.Duration) erro
 // parallel does something to many resources, a few at a time.
 func parallel(ctx context.Context, picks []int, do func(context.Context, int) error) error {
 	const hands = 16
-	work, errs := make(chan int), make(chan error, hands)
+	work, done := make(chan int), make(chan struct{}, hands)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	for range hands {
@@ -211,7 +211,7 @@ func parallel(ctx context.Context, picks []int, do func(context.Context, int) er
 					}
 				}
 			}
-			errs <- err
+			done <- struct{}{}
 		}()
 	}
 	for _, i := range picks {
@@ -222,7 +222,7 @@ func parallel(ctx context.Context, picks []int, do func(context.Context, int) er
 	}
 	close(work)
 	for range hands {
-		<-errs
+		<-done
 	}
 	return context.Cause(ctx)
 }
