@@ -196,13 +196,6 @@ func (g *Governor) Done(o Outcome, retryAfter time.Duration) {
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
-// Rate is the present rate in requests per second.
-func (g *Governor) Rate() float64 {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.rate(g.now())
-}
-
 // Idle tells whether nobody waits and nothing was learnt that would be lost with
 // the Governor.
 func (g *Governor) Idle() bool {
