@@ -56,6 +56,10 @@ const (
 	// longestWait is how long a low rate keeps anybody from asking again, since
 	// the rate may have risen meanwhile.
 	longestWait = 15 * time.Second
+	// shareSpan is the time constant of the share of the tokens that a line gets.
+	shareSpan = 10 * time.Second
+	// minShare keeps a line that has got nothing of late asking.
+	minShare = 0.05
 	// forgotten is how long after its time a waiter that did not come back
 	// counts as gone.
 	forgotten = 10 * time.Second
@@ -92,6 +96,7 @@ type line struct {
 	holders map[string]*ticket
 	issued  float64 // number of the last ticket
 	served  float64 // up to which tickets have their token
+	share   float64 // of the tokens that those of higher priority left of late
 }
 
 func (l *line) missing() float64 { return l.issued - l.served }
@@ -110,7 +115,7 @@ func New(limit float64, burst int, now func() time.Time) *Governor {
 		ceiling: limit, base: limit, recentAt: t, busyFrom: t, minute: t.Truncate(time.Minute), lastSweep: t}
 	g.free = g.burst
 	for i := range g.waiting {
-		g.waiting[i].holders = map[string]*ticket{}
+		g.waiting[i].holders, g.waiting[i].share = map[string]*ticket{}, 1
 	}
 	return g
 }
@@ -149,7 +154,8 @@ func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 	if ahead == 0 {
 		ahead = 1
 	}
-	wait = min(seconds(ahead/g.rate(now)), max(seconds(ahead/g.limit), longestWait)) + time.Millisecond
+	share := max(l.share, minShare)
+	wait = min(seconds(ahead/(share*g.rate(now))), max(seconds(ahead/(share*g.limit)), longestWait)) + time.Millisecond
 	if paused := g.pausedTo.Sub(now); paused > 0 {
 		wait += paused
 	}
@@ -160,13 +166,16 @@ func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 // give hands out new tokens: to those who wait, by priority and in order, and what
 // is left to whoever comes next.
 func (g *Governor) give(tokens float64) {
+	left := tokens
 	for i := range g.waiting {
 		l := &g.waiting[i]
-		part := min(tokens, l.missing())
+		// More tokens speak for more time.
+		l.share += (left/tokens - l.share) * math.Min(1, tokens/(g.rate(g.updated)*shareSpan.Seconds()))
+		part := min(left, l.missing())
 		l.served += part
-		tokens -= part
+		left -= part
 	}
-	g.free = min(g.burst, g.free+tokens)
+	g.free = min(g.burst, g.free+left)
 }
 
 // Done tells what became of a request. RetryAfter is how long the other side
