@@ -16,6 +16,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -38,6 +39,7 @@ import (
 	"github.com/sgp-operator/sgp-operator/controllers"
 	"github.com/sgp-operator/sgp-operator/internal/account"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
+	"github.com/sgp-operator/sgp-operator/internal/logging"
 )
 
 // options are the flags.
@@ -49,6 +51,7 @@ type options struct {
 	timeout, resync          time.Duration
 	concurrent               int
 	namespaces, selector     string
+	ownership                string
 	requireAccount           bool
 	secrets                  string
 	leaderElect              bool
@@ -84,6 +87,7 @@ func parse(args []string) (*options, error) {
 	f.IntVar(&o.concurrent, "max-concurrent-reconciles", 16, "Number of resources worked on at the same time.")
 	f.StringVar(&o.namespaces, "watch-namespaces", "", "Namespaces of the resources that this manager owns, separated by commas; all by default.")
 	f.StringVar(&o.selector, "watch-label-selector", "", "Labels of the resources that this manager owns; all by default.")
+	f.StringVar(&o.ownership, "ownership-scope", ownershipCluster, "Among which resources a group has one owner: those of the whole cluster, or of this manager's share (shard), which is all that one may choose who cannot list the others.")
 	f.StringVar(&o.secrets, "secret-namespaces", "", "Namespaces where an ECSAccount's Secret may live, separated by commas; the manager's own by default.")
 	f.BoolVar(&o.requireAccount, "require-account", false, "Refuse resources that would use the manager's own credentials.")
 	f.BoolVar(&o.leaderElect, "leader-elect", false, "Work only while holding the lease, for more than one replica.")
@@ -115,6 +119,8 @@ func parse(args []string) (*options, error) {
 		return nil, errors.New("--resync-interval must be at least 30s")
 	case o.concurrent < 1:
 		return nil, errors.New("--max-concurrent-reconciles must be at least 1")
+	case o.ownership != ownershipCluster && o.ownership != ownershipShard:
+		return nil, fmt.Errorf("--ownership-scope must be %s or %s", ownershipCluster, ownershipShard)
 	}
 	if o.leaderID == "" {
 		o.leaderID = "sgp-operator"
@@ -125,6 +131,18 @@ func parse(args []string) (*options, error) {
 		}
 	}
 	return o, nil
+}
+
+// The values of --ownership-scope.
+const (
+	ownershipCluster = "cluster"
+	ownershipShard   = "shard"
+)
+
+// seesAll tells whether the resources of other managers have to be watched beside
+// the own ones.
+func (o *options) seesAll() bool {
+	return o.ownership == ownershipCluster && (o.namespaces != "" || o.selector != "")
 }
 
 // secretNamespaces are those that the flag names, or else the manager's own.
@@ -156,7 +174,7 @@ func run(ctx context.Context, args []string) error {
 	if os.Getenv("DEBUG") != "" {
 		return errors.New("the environment variable DEBUG must not be set: Alibaba Cloud's SDK would print credentials")
 	}
-	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log)))
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log), zap.RawZapOpts(logging.Lazily())))
 
 	ecsEndpoint, err := ecs.ParseEndpoint(o.ecsEndpoint, o.allowInsecure)
 	if err != nil {
@@ -169,6 +187,12 @@ func run(ctx context.Context, args []string) error {
 	mgr, err := newManager(o)
 	if err != nil {
 		return err
+	}
+	var all cache.Cache
+	if o.seesAll() {
+		if all, err = allPolicies(ctx, mgr); err != nil {
+			return err
+		}
 	}
 	changed := make(chan event.TypedGenericEvent[*v1alpha1.ECSAccount], 1024)
 	accounts, err := account.New(account.Options{
@@ -195,9 +219,9 @@ func run(ctx context.Context, args []string) error {
 		Clouds: func(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (controllers.Cloud, error) {
 			return accounts.Client(ctx, p)
 		},
-		ResyncInterval: o.resync, MaxConcurrentReconciles: o.concurrent,
+		ResyncInterval: o.resync, MaxConcurrentReconciles: o.concurrent, AllPolicies: all,
 	}
-	if err := reconciler.SetupWithManager(ctx, mgr); err != nil {
+	if err := reconciler.SetupWithManager(mgr); err != nil {
 		return err
 	}
 	if err := mgr.AddHealthzCheck("workers", reconciler.Alive); err != nil {
@@ -240,6 +264,24 @@ func newManager(o *options) (ctrl.Manager, error) {
 	return mgr, mgr.AddReadyzCheck("caches", cachesSynced(mgr.GetCache()))
 }
 
+// allPolicies is a cache of what ownership asks of the resources of all shards.
+func allPolicies(ctx context.Context, mgr ctrl.Manager) (cache.Cache, error) {
+	err := mgr.GetAPIReader().List(ctx, &v1alpha1.SecurityGroupPolicyList{}, client.Limit(1))
+	switch {
+	case apierrors.IsForbidden(err):
+		return nil, fmt.Errorf("the resources of other shards cannot be listed, so that a group may get two owners: grant list and watch in the whole cluster, as config/rbac does, or accept it by --ownership-scope=%s: %w", ownershipShard, err)
+	case err != nil:
+		return nil, fmt.Errorf("list the resources of other shards: %w", err)
+	}
+	all, err := cache.New(mgr.GetConfig(), cache.Options{
+		Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper(), HTTPClient: mgr.GetHTTPClient(), DefaultTransform: controllers.OnlyClaim,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, mgr.Add(all)
+}
+
 // servedTypes asks the API server what it serves, and tells a missing CRD from a
 // server that does not answer.
 func servedTypes(config *rest.Config) (apimeta.RESTMapper, error) {
@@ -271,7 +313,7 @@ func cacheOptions(o *options) (cache.Options, error) {
 	caches := cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.SecurityGroupPolicy{}: {Label: selector},
+			&v1alpha1.SecurityGroupPolicy{}: {Label: selector, Transform: controllers.Compact},
 			// Metadata only: what a Secret holds is read when it is needed.
 			&corev1.Secret{}: {Namespaces: inNamespaces(o.secretNamespaces())},
 		},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,10 +12,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +26,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -46,6 +50,7 @@ func TestAWrongFlagEndsItWithOneClearLine(t *testing.T) {
 		{[]string{"--resync-interval=often"}, "resync-interval"},
 		{[]string{"--ecs-timeout=1ms"}, "--ecs-timeout must be at least 1s"},
 		{[]string{"--max-concurrent-reconciles=0"}, "--max-concurrent-reconciles must be at least 1"},
+		{[]string{"--ownership-scope=region"}, "--ownership-scope must be cluster or shard"},
 		{[]string{"start"}, "unexpected argument \"start\""},
 		{[]string{"--ecs-endpoint=http://ecs.example"}, "--ecs-endpoint: endpoint \"http://ecs.example\" is not encrypted"},
 		{[]string{"--sts-endpoint=sts"}, "--sts-endpoint: endpoint \"sts\" must begin with https://"},
@@ -168,10 +173,82 @@ func TestInstallation(t *testing.T) {
 	if i.apply(); versions() != first {
 		t.Errorf("a second apply has changed something: before\n%safter\n%s", first, versions())
 	}
+	t.Run("without a view of all resources a shard does not start", i.shardNeedsAView)
+	t.Run("three shards stand beside each other", i.shards)
 	t.Run("its permissions have no wildcard and reach no Secret", i.noWildcards)
 	t.Run("its pod passes the restricted level", i.restrictedPod)
 	t.Run("kubectl explains every field", i.explained)
 	t.Run("the manager works with exactly these permissions", i.managerWorks)
+}
+
+// shardNeedsAView runs one as somebody who may see a single namespace.
+func (i *installation) shardNeedsAView(t *testing.T) {
+	user, err := i.env.AddUser(envtest.User{Name: "of-one-namespace"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := user.KubeConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(file, config, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err = run(t.Context(), []string{"--kubeconfig", file, "--watch-namespaces=team-a", "--metrics-bind-address=0", "--health-probe-bind-address=0"})
+	if err == nil || !strings.Contains(err.Error(), "--ownership-scope=shard") {
+		t.Errorf("%v, want a word of --ownership-scope", err)
+	}
+}
+
+// shards holds config/shards against what it promises: a lease for each, and every
+// label in exactly one.
+func (i *installation) shards(t *testing.T) {
+	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(i.run("kustomize", "config/shards")), 4096)
+	owners, leases := map[string][]string{}, map[string]string{}
+	for {
+		d := &appsv1.Deployment{}
+		if err := decoder.Decode(d); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		if d.Kind != "Deployment" {
+			continue
+		}
+		o, err := parse(d.Spec.Template.Spec.Containers[0].Args)
+		if err != nil {
+			t.Fatalf("%s: %v", d.Name, err)
+		}
+		if other := leases[o.leaderID]; other != "" {
+			t.Errorf("%s and %s share a lease", d.Name, other)
+		}
+		leases[o.leaderID] = d.Name
+		if !o.seesAll() {
+			t.Errorf("%s does not see the other shards", d.Name)
+		}
+		if !reflect.DeepEqual(d.Spec.Selector.MatchLabels, d.Spec.Template.Labels) || d.Spec.Template.Labels["app.kubernetes.io/instance"] != d.Name {
+			t.Errorf("%s selects %v, its pods are %v", d.Name, d.Spec.Selector.MatchLabels, d.Spec.Template.Labels)
+		}
+		selector, err := labels.Parse(o.selector)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, shard := range []string{"", "a", "b", "c"} {
+			of := labels.Set{}
+			if shard != "" {
+				of["ecs.alibabacloud.com/shard"] = shard
+			}
+			if selector.Matches(of) {
+				owners[shard] = append(owners[shard], d.Name)
+			}
+		}
+	}
+	want := map[string][]string{"": {"sgp-manager"}, "a": {"sgp-manager-a"}, "b": {"sgp-manager-b"}, "c": {"sgp-manager"}}
+	if !reflect.DeepEqual(owners, want) {
+		t.Errorf("resources by the label's value are owned by %v, want %v", owners, want)
+	}
+	i.run("apply", "--dry-run=server", "-k", "config/shards")
 }
 
 func (i *installation) noWildcards(t *testing.T) {

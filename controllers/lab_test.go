@@ -50,6 +50,8 @@ type lab struct {
 	// rival, at the request of crashAt, is a second manager that does all there is
 	// to do before this one goes on.
 	rival bool
+	// moves has the resources given to the second manager's shard just then.
+	moves bool
 
 	events  int // writes that a watch would tell of
 	staleAt int // the number of the one that the cache does not tell of for a pass; 0 for none
@@ -97,8 +99,7 @@ func newLab(t *testing.T) *lab {
 	sim, cloud := labCloud()
 	l := &lab{t: t, sim: sim, cloud: cloud, clock: testclock.NewFakePassiveClock(time.Now()),
 		stale: map[types.NamespacedName]*policy{}}
-	l.store = fake.NewClientBuilder().WithScheme(labScheme()).WithStatusSubresource(&policy{}).
-		WithIndex(&policy{}, indexGroup, func(o client.Object) []string { return []string{groupKey(o.(*policy))} }).Build()
+	l.store = fake.NewClientBuilder().WithScheme(labScheme()).WithStatusSubresource(&policy{}).Build()
 	l.restart()
 	return l
 }
@@ -113,20 +114,6 @@ func (l *lab) restart() {
 			},
 		}),
 		Client: interceptor.NewClient(l.store, interceptor.Funcs{
-			List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-				// The fake client does not know this option.
-				opts = slices.DeleteFunc(opts, func(o client.ListOption) bool { return o == client.UnsafeDisableDeepCopy })
-				if err := c.List(ctx, list, opts...); err != nil {
-					return err
-				}
-				items := list.(*v1alpha1.SecurityGroupPolicyList).Items
-				for i := range items {
-					if old := l.stale[client.ObjectKeyFromObject(&items[i])]; old != nil {
-						items[i] = *old.DeepCopy()
-					}
-				}
-				return nil
-			},
 			Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 				return l.request(func() error {
 					return l.write(ctx, client.ObjectKeyFromObject(o), func() error { return c.Patch(ctx, o, p, opts...) })
@@ -147,6 +134,7 @@ func (l *lab) restart() {
 		Recorder: noEvents{}, Clock: l.clock, ResyncInterval: 10 * time.Minute,
 	}
 	l.r.memory.reset()
+	l.r.claims.reset()
 }
 
 // request lets a request leave, or crashes around it.
@@ -173,12 +161,18 @@ func (l *lab) meanwhile(send func() error) error {
 	other := &lab{t: l.t, store: l.store, sim: l.sim, cloud: l.cloud, clock: l.clock, withdrawn: l.withdrawn,
 		stale: map[types.NamespacedName]*policy{}}
 	other.restart()
-	if !l.after {
+	settle := func() {
+		if l.moves {
+			l.move()
+		}
 		other.settle()
+	}
+	if !l.after {
+		settle()
 		return send()
 	}
 	err := send()
-	other.settle()
+	settle()
 	return err
 }
 
@@ -248,6 +242,7 @@ func (l *lab) settle() {
 
 // pass runs the reconciler once and says when it wants to run again.
 func (l *lab) pass(p *policy) time.Duration {
+	l.watch()
 	result, err := l.r.Reconcile(l.t.Context(), p)
 	switch {
 	case l.dead:
@@ -258,6 +253,22 @@ func (l *lab) pass(p *policy) time.Duration {
 		l.t.Fatalf("the pass failed: %v", err)
 	}
 	return result.RequeueAfter
+}
+
+// watch tells the reconciler of every resource, as its cache has it.
+func (l *lab) watch() {
+	list := &v1alpha1.SecurityGroupPolicyList{}
+	if err := l.store.List(l.t.Context(), list); err != nil {
+		l.t.Fatal(err)
+	}
+	l.r.claims.reset()
+	for i := range list.Items {
+		p := &list.Items[i]
+		if old := l.stale[client.ObjectKeyFromObject(p)]; old != nil {
+			p = old
+		}
+		l.r.claims.note(p)
+	}
 }
 
 // create, edit and remove are a user's.
@@ -289,6 +300,23 @@ func (l *lab) edit(name string, change func(*policy)) {
 	p.Generation++
 	if err := l.write(l.t.Context(), key, func() error { return l.store.Update(l.t.Context(), p) }); err != nil {
 		l.t.Fatal(err)
+	}
+}
+
+// move gives all resources another label, as one does who gives them to another
+// shard: their specs and so their generations stay.
+func (l *lab) move() {
+	l.t.Helper()
+	list := &v1alpha1.SecurityGroupPolicyList{}
+	if err := l.store.List(l.t.Context(), list); err != nil {
+		l.t.Fatal(err)
+	}
+	for i := range list.Items {
+		p := &list.Items[i]
+		metav1.SetMetaDataLabel(&p.ObjectMeta, shardLabel, "b")
+		if err := l.write(l.t.Context(), client.ObjectKeyFromObject(p), func() error { return l.store.Update(l.t.Context(), p) }); err != nil {
+			l.t.Fatal(err)
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
@@ -34,8 +35,8 @@ type Cloud interface {
 	Modify(ctx context.Context, g ecs.Group, policy, clientToken string) (string, error)
 }
 
-// SecurityGroupPolicyReconciler reconciles SecurityGroupPolicies. All fields are
-// required.
+// SecurityGroupPolicyReconciler reconciles SecurityGroupPolicies. All fields but
+// AllPolicies are required.
 type SecurityGroupPolicyReconciler struct {
 	// Client reads from the cache and writes to the API server.
 	Client client.Client
@@ -54,8 +55,12 @@ type SecurityGroupPolicyReconciler struct {
 	ResyncInterval time.Duration
 	// MaxConcurrentReconciles is the number of passes at the same time.
 	MaxConcurrentReconciles int
+	// AllPolicies holds the resources of all shards, so that a group has one owner
+	// among them. Nil if the manager's own cache does.
+	AllPolicies cache.Cache
 
 	memory memory
+	claims claims
 }
 
 // +kubebuilder:rbac:groups=ecs.alibabacloud.com,resources=securitygrouppolicies,verbs=get;list;watch;patch
@@ -66,21 +71,27 @@ type SecurityGroupPolicyReconciler struct {
 // the spec, act where it differs, and record what was seen and done.
 func (r *SecurityGroupPolicyReconciler) Reconcile(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (ctrl.Result, error) {
 	defer r.enter(p)()
-	stored := p.DeepCopy()
+	stored := p.Status.DeepCopy()
 	if released, err := r.releaseEarly(ctx, p); released || err != nil {
 		return quietly(ctrl.Result{}, err)
 	}
 	if p.Spec.Suspend {
 		return r.conclude(ctx, stored, p, suspended(p))
 	}
-	switch owner, wait := r.owner(ctx, p); {
-	case owner != "" && !p.DeletionTimestamp.IsZero():
-		return quietly(ctrl.Result{}, r.release(ctx, p, decision{step: stepSkip, because: owner + " owns the group"}))
-	case owner != "":
-		return r.conclude(ctx, stored, p, conflict(owner))
-	case wait > 0:
-		return ctrl.Result{RequeueAfter: wait}, nil
+	switch o := r.owner(p); {
+	case o.owner != "" && !p.DeletionTimestamp.IsZero():
+		return quietly(ctrl.Result{}, r.release(ctx, p, decision{step: stepSkip, because: o.owner + " owns the group"}))
+	case o.owner != "":
+		return r.conclude(ctx, stored, p, conflict(o.owner))
+	case o.wait > 0:
+		waited := r.waitedFor(p)
+		wait := min(max(o.wait, waited/2), unknownOwner)
+		if waited < patience {
+			return ctrl.Result{RequeueAfter: wait}, nil
+		}
+		return r.conclude(ctx, stored, p, awaiting(o.awaited, wait))
 	}
+	r.noteMayGo(p)
 	cloud, err := r.Clouds(ctx, p)
 	if err != nil {
 		return r.fail(ctx, stored, p, err)
@@ -131,7 +142,7 @@ func (r *SecurityGroupPolicyReconciler) seen(p *v1alpha1.SecurityGroupPolicy, ob
 // change makes a change, so that a crash at any point leaves behind what is
 // needed to go on: the request with its token is in the status before it is sent,
 // and goes with the record of its outcome.
-func (r *SecurityGroupPolicyReconciler) change(ctx context.Context, stored, p *v1alpha1.SecurityGroupPolicy, observed string, change v1alpha1.PendingModification) (ctrl.Result, error) {
+func (r *SecurityGroupPolicyReconciler) change(ctx context.Context, stored *v1alpha1.SecurityGroupPolicyStatus, p *v1alpha1.SecurityGroupPolicy, observed string, change v1alpha1.PendingModification) (ctrl.Result, error) {
 	fresh := change.ClientToken == ""
 	err := r.keepFinalizer(ctx, stored, p, true)
 	switch {
@@ -144,7 +155,7 @@ func (r *SecurityGroupPolicyReconciler) change(ctx context.Context, stored, p *v
 	if err != nil {
 		return quietly(ctrl.Result{}, err)
 	}
-	stored = p.DeepCopy()
+	stored = p.Status.DeepCopy()
 
 	// Once more, in case the account was withdrawn meanwhile.
 	cloud, err := r.Clouds(ctx, p)
@@ -180,7 +191,7 @@ func (r *SecurityGroupPolicyReconciler) change(ctx context.Context, stored, p *v
 
 // writeAhead notes a change before it is sent. The resourceVersion makes sure
 // that the spec which asks for it is the newest.
-func (r *SecurityGroupPolicyReconciler) writeAhead(ctx context.Context, stored, p *v1alpha1.SecurityGroupPolicy, observed string, change *v1alpha1.PendingModification) error {
+func (r *SecurityGroupPolicyReconciler) writeAhead(ctx context.Context, stored *v1alpha1.SecurityGroupPolicyStatus, p *v1alpha1.SecurityGroupPolicy, observed string, change *v1alpha1.PendingModification) error {
 	change.ClientToken = ecs.NewClientToken()
 	if p.Status.OriginalInnerAccessPolicy == "" {
 		p.Status.OriginalInnerAccessPolicy = observed
@@ -237,7 +248,7 @@ func (r *SecurityGroupPolicyReconciler) readBack(ctx context.Context, p *v1alpha
 }
 
 // fail records a failed call, or waits for a turn.
-func (r *SecurityGroupPolicyReconciler) fail(ctx context.Context, stored, p *v1alpha1.SecurityGroupPolicy, err error) (ctrl.Result, error) {
+func (r *SecurityGroupPolicyReconciler) fail(ctx context.Context, stored *v1alpha1.SecurityGroupPolicyStatus, p *v1alpha1.SecurityGroupPolicy, err error) (ctrl.Result, error) {
 	e, isCall := errors.AsType[*ecs.Error](err)
 	switch {
 	case ctx.Err() != nil:
@@ -255,7 +266,7 @@ func (r *SecurityGroupPolicyReconciler) fail(ctx context.Context, stored, p *v1a
 }
 
 // conclude records a verdict and says when the next pass is due.
-func (r *SecurityGroupPolicyReconciler) conclude(ctx context.Context, stored, p *v1alpha1.SecurityGroupPolicy, v verdict) (ctrl.Result, error) {
+func (r *SecurityGroupPolicyReconciler) conclude(ctx context.Context, stored *v1alpha1.SecurityGroupPolicyStatus, p *v1alpha1.SecurityGroupPolicy, v verdict) (ctrl.Result, error) {
 	if v.reason != v1alpha1.ReasonSuspended {
 		r.noteHandled(p)
 	}

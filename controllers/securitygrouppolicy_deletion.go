@@ -44,7 +44,7 @@ func (r *SecurityGroupPolicyReconciler) release(ctx context.Context, p *v1alpha1
 // keepFinalizer has the finalizer there while, and only while, a deletion would
 // have something to put back: the group was changed, or is about to be. Stored
 // follows, so that the status can be written next.
-func (r *SecurityGroupPolicyReconciler) keepFinalizer(ctx context.Context, stored, p *v1alpha1.SecurityGroupPolicy, changed bool) error {
+func (r *SecurityGroupPolicyReconciler) keepFinalizer(ctx context.Context, stored *v1alpha1.SecurityGroupPolicyStatus, p *v1alpha1.SecurityGroupPolicy, changed bool) error {
 	if !p.DeletionTimestamp.IsZero() {
 		return nil
 	}
@@ -60,7 +60,7 @@ func (r *SecurityGroupPolicyReconciler) keepFinalizer(ctx context.Context, store
 	if err := change(ctx, p); err != nil {
 		return err
 	}
-	*stored = *p.DeepCopy()
+	*stored = *p.Status.DeepCopy()
 	p.Status = status
 	return nil
 }

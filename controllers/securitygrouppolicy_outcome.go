@@ -82,6 +82,16 @@ func conflict(owner string) verdict {
 		message: "The older SecurityGroupPolicy " + owner + " owns the same security group: delete one of the two"}
 }
 
+// awaiting says why nothing happens while an older resource has not been looked at:
+// it may belong to a shard that has no manager. Without a name, nobody knows yet
+// whether there is one.
+func awaiting(older string, wait time.Duration) verdict {
+	if older == "" {
+		return progressing("Waiting to learn which other SecurityGroupPolicies name the same security group", wait)
+	}
+	return progressing("The older SecurityGroupPolicy "+older+" names the same security group and has not been looked at yet: if that lasts, no manager is responsible for it", wait)
+}
+
 // failure is the contract's table of what a failed call means.
 func failure(p *v1alpha1.SecurityGroupPolicy, err error) verdict {
 	if notReady, ok := errors.AsType[*account.NotReadyError](err); ok {

@@ -39,7 +39,7 @@ func TestTwoNewResourcesOfOneGroupDoNotFight(t *testing.T) {
 	a, b := w.policy("a", "sg-1", "Drop"), w.policy("b", "sg-1", "Accept")
 	w.start()
 	winner, loser, want, changes := "a", "b", "Drop", 0
-	if older(b, a) {
+	if older(claimantOf(b), claimantOf(a)) {
 		winner, loser, want, changes = "b", "a", "Accept", 1
 	}
 	w.awaitReason(winner, v1alpha1.ReasonInSync)

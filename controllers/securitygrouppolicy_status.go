@@ -2,15 +2,18 @@ package controllers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	jsonpatch "github.com/evanphx/json-patch/v5"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -110,20 +113,50 @@ const maxCorrections = 16
 // record is the one place that writes status. It writes if, and only if,
 // something changed; the resourceVersion guards against a resource that has moved
 // on, in which case the pass ends quietly and another follows.
-func (r *SecurityGroupPolicyReconciler) record(ctx context.Context, stored, p *v1alpha1.SecurityGroupPolicy) (written bool, err error) {
-	if equality.Semantic.DeepEqual(stored.Status, p.Status) {
+func (r *SecurityGroupPolicyReconciler) record(ctx context.Context, stored *v1alpha1.SecurityGroupPolicyStatus, p *v1alpha1.SecurityGroupPolicy) (written bool, err error) {
+	if equality.Semantic.DeepEqual(stored, &p.Status) {
 		return false, nil
 	}
-	if err := r.Client.Status().Patch(ctx, p, client.MergeFromWithOptions(stored, client.MergeFromWithOptimisticLock{})); err != nil {
+	if err := r.Client.Status().Patch(ctx, p, statusPatch{stored}); err != nil {
 		return false, fmt.Errorf("write status: %w", err)
 	}
 	return true, nil
 }
 
+// statusPatch is a merge patch from a status to that of the object, for the
+// resourceVersion that the object was read at. client.MergeFrom would copy and
+// compare the whole object for the same.
+type statusPatch struct {
+	from *v1alpha1.SecurityGroupPolicyStatus
+}
+
+// Type implements client.Patch.
+func (statusPatch) Type() types.PatchType { return types.MergePatchType }
+
+// Data implements client.Patch.
+func (s statusPatch) Data(o client.Object) ([]byte, error) {
+	before, err := json.Marshal(s.from)
+	if err != nil {
+		return nil, err
+	}
+	after, err := json.Marshal(&o.(*v1alpha1.SecurityGroupPolicy).Status)
+	if err != nil {
+		return nil, err
+	}
+	difference, err := jsonpatch.CreateMergePatch(before, after)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(map[string]any{
+		"metadata": map[string]string{"resourceVersion": o.GetResourceVersion()},
+		"status":   json.RawMessage(difference),
+	})
+}
+
 // recordChange is record after a change of the group. What was done must not be
 // lost because the resource was edited meanwhile: the record goes onto the newest
 // version, if that still waits for the outcome of this very request.
-func (r *SecurityGroupPolicyReconciler) recordChange(ctx context.Context, stored, p *v1alpha1.SecurityGroupPolicy, clientToken string) error {
+func (r *SecurityGroupPolicyReconciler) recordChange(ctx context.Context, stored *v1alpha1.SecurityGroupPolicyStatus, p *v1alpha1.SecurityGroupPolicy, clientToken string) error {
 	_, err := r.record(ctx, stored, p)
 	for range 5 {
 		if !apierrors.IsConflict(err) {
@@ -138,7 +171,7 @@ func (r *SecurityGroupPolicyReconciler) recordChange(ctx context.Context, stored
 			return nil
 		}
 		status := p.Status
-		stored = fresh.DeepCopy()
+		stored = fresh.Status.DeepCopy()
 		fresh.Status = status
 		*p = *fresh
 		_, err = r.record(ctx, stored, p)

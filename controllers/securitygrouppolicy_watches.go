@@ -3,7 +3,6 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -21,21 +20,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/account"
 	"github.com/sgp-operator/sgp-operator/internal/metrics"
+	"github.com/sgp-operator/sgp-operator/internal/ratelimit"
 )
-
-// indexGroup finds the resources that name the same group.
-const indexGroup = "spec.group"
-
-// indexAccount finds the resources that use an account.
-const indexAccount = "spec.account"
-
-func groupKey(p *v1alpha1.SecurityGroupPolicy) string {
-	return p.Spec.RegionID + "/" + p.Spec.SecurityGroupID
-}
 
 const (
 	// firstBackoff and maxBackoff bound the wait after a failure that passes.
@@ -44,9 +35,6 @@ const (
 	// minSlow and maxSlow bound the wait after one that does not.
 	minSlow = 5 * time.Minute
 	maxSlow = 15 * time.Minute
-	// unknownOwner is how often a resource asks whether an older one owns its
-	// group, beside being woken when that is known.
-	unknownOwner = 10 * time.Second
 	// passLimit ends a pass that hangs: three calls, their turns and the writes.
 	passLimit = 2 * time.Minute
 	// stuckAfter is when a pass that did not end by then counts as stuck.
@@ -61,12 +49,14 @@ type memory struct {
 	mu       sync.Mutex
 	observed map[types.NamespacedName]time.Time
 	running  map[types.NamespacedName]time.Time // passes, by their beginning
+	waiting  map[types.NamespacedName]time.Time // for its turn to own a group, since when
 }
 
 func (m *memory) reset() {
 	m.backoff = workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstBackoff, maxBackoff)
 	m.observed = map[types.NamespacedName]time.Time{}
 	m.running = map[types.NamespacedName]time.Time{}
+	m.waiting = map[types.NamespacedName]time.Time{}
 }
 
 // enter notes that a pass runs, until its end is called.
@@ -112,24 +102,42 @@ func (r *SecurityGroupPolicyReconciler) forget(key types.NamespacedName) {
 	r.memory.mu.Lock()
 	defer r.memory.mu.Unlock()
 	delete(r.memory.observed, key)
+	delete(r.memory.waiting, key)
 }
 
-// SetupWithManager registers the reconciler, its index and what wakes it.
-func (r *SecurityGroupPolicyReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
-	r.memory.reset()
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.SecurityGroupPolicy{}, indexGroup,
-		func(o client.Object) []string { return []string{groupKey(o.(*v1alpha1.SecurityGroupPolicy))} }); err != nil {
-		return err
+// waitedFor is how long a resource has had to wait for another to be looked at.
+func (r *SecurityGroupPolicyReconciler) waitedFor(p *v1alpha1.SecurityGroupPolicy) time.Duration {
+	key, m := client.ObjectKeyFromObject(p), &r.memory
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	since, waits := m.waiting[key]
+	if !waits {
+		since = r.Clock.Now()
+		m.waiting[key] = since
 	}
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.SecurityGroupPolicy{}, indexAccount,
-		func(o client.Object) []string { return []string{account.NameFor(o.(*v1alpha1.SecurityGroupPolicy))} }); err != nil {
-		return err
+	return r.Clock.Since(since)
+}
+
+// noteMayGo ends such a wait.
+func (r *SecurityGroupPolicyReconciler) noteMayGo(p *v1alpha1.SecurityGroupPolicy) {
+	r.memory.mu.Lock()
+	defer r.memory.mu.Unlock()
+	delete(r.memory.waiting, client.ObjectKeyFromObject(p))
+}
+
+// SetupWithManager registers the reconciler and what wakes it.
+func (r *SecurityGroupPolicyReconciler) SetupWithManager(mgr ctrl.Manager) error {
+	r.memory.reset()
+	r.claims.reset()
+	all := r.AllPolicies
+	if all == nil {
+		all = mgr.GetCache()
 	}
 	metrics.CountPolicies(r.countPolicies)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("securitygrouppolicy").
 		For(&v1alpha1.SecurityGroupPolicy{}, builder.WithPredicates(r.asksForAPass())).
-		Watches(&v1alpha1.SecurityGroupPolicy{}, handler.EnqueueRequestsFromMapFunc(r.siblings), builder.WithPredicates(ownershipMayMove())).
+		WatchesRawSource(source.Kind[client.Object](all, &v1alpha1.SecurityGroupPolicy{}, r.followClaims())).
 		Watches(&v1alpha1.ECSAccount{}, r.wakeSpread(r.ofAccount), builder.WithPredicates(accountChanged())).
 		WatchesMetadata(&corev1.Namespace{}, r.wakeSpread(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WithOptions(controller.Options{
@@ -159,17 +167,6 @@ func (r *SecurityGroupPolicyReconciler) asksForAPass() predicate.Predicate {
 	}
 }
 
-// ownershipMayMove lets through what can make another resource the owner.
-func ownershipMayMove() predicate.Predicate {
-	return predicate.Funcs{
-		CreateFunc: func(event.CreateEvent) bool { return false },
-		UpdateFunc: func(e event.UpdateEvent) bool {
-			was, is := e.ObjectOld.(*v1alpha1.SecurityGroupPolicy), e.ObjectNew.(*v1alpha1.SecurityGroupPolicy)
-			return claimOf(was) != claimOf(is)
-		},
-	}
-}
-
 // accountChanged lets through what can make an account usable, or not.
 func accountChanged() predicate.Predicate {
 	return predicate.Funcs{
@@ -186,24 +183,29 @@ func accountChanged() predicate.Predicate {
 
 // ofAccount are the resources that use an account.
 func (r *SecurityGroupPolicyReconciler) ofAccount(ctx context.Context, a client.Object) []reconcile.Request {
-	return r.requests(ctx, client.MatchingFields{indexAccount: a.GetName()})
+	return r.requests(ctx, func(p *v1alpha1.SecurityGroupPolicy) bool { return account.NameFor(p) == a.GetName() })
 }
 
 // ofNamespace are the resources of a namespace: its labels say which accounts
 // they may use.
 func (r *SecurityGroupPolicyReconciler) ofNamespace(ctx context.Context, n client.Object) []reconcile.Request {
-	return r.requests(ctx, client.InNamespace(n.GetName()))
+	all := func(*v1alpha1.SecurityGroupPolicy) bool { return true }
+	return r.requests(ctx, all, client.InNamespace(n.GetName()))
 }
 
-func (r *SecurityGroupPolicyReconciler) requests(ctx context.Context, which client.ListOption) []reconcile.Request {
+// requests walks through the resources: accounts change too seldom for an index,
+// which would cost memory for each resource.
+func (r *SecurityGroupPolicyReconciler) requests(ctx context.Context, concerns func(*v1alpha1.SecurityGroupPolicy) bool, in ...client.ListOption) []reconcile.Request {
 	list := &v1alpha1.SecurityGroupPolicyList{}
-	if err := r.Client.List(ctx, list, which, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, list, append(in, client.UnsafeDisableDeepCopy)...); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "List the resources to wake")
 		return nil
 	}
-	requests := make([]reconcile.Request, 0, len(list.Items))
+	var requests []reconcile.Request
 	for i := range list.Items {
-		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		if concerns(&list.Items[i]) {
+			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
 	}
 	return requests
 }
@@ -237,88 +239,6 @@ func (r *SecurityGroupPolicyReconciler) wakeSpread(of func(context.Context, clie
 	}
 }
 
-// siblings are the other resources that name the same group.
-func (r *SecurityGroupPolicyReconciler) siblings(ctx context.Context, o client.Object) []reconcile.Request {
-	p := o.(*v1alpha1.SecurityGroupPolicy)
-	var requests []reconcile.Request
-	for _, other := range r.sameGroup(ctx, p) {
-		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&other)})
-	}
-	return requests
-}
-
-func (r *SecurityGroupPolicyReconciler) sameGroup(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) []v1alpha1.SecurityGroupPolicy {
-	list := &v1alpha1.SecurityGroupPolicyList{}
-	if err := r.Client.List(ctx, list, client.MatchingFields{indexGroup: groupKey(p)}, client.UnsafeDisableDeepCopy); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "List the resources of a group")
-		return nil
-	}
-	others := make([]v1alpha1.SecurityGroupPolicy, 0, len(list.Items))
-	for _, other := range list.Items {
-		if other.UID != p.UID {
-			others = append(others, other)
-		}
-	}
-	return others
-}
-
-// claim is what a resource has to say about its group.
-type claim int
-
-const (
-	// claimUnknown: nobody has looked yet whether ECS lets it observe the group.
-	claimUnknown claim = iota
-	// claimNone: it cannot reach the group, or must not try.
-	claimNone
-	// claimHeld: ECS has let it observe the group.
-	claimHeld
-)
-
-func claimOf(p *v1alpha1.SecurityGroupPolicy) claim {
-	ready := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
-	switch {
-	case ready == nil:
-		if p.Spec.Suspend || !p.DeletionTimestamp.IsZero() {
-			return claimNone
-		}
-		return claimUnknown
-	case p.Status.InnerAccessPolicy == "":
-		return claimNone
-	}
-	switch ready.Reason {
-	case v1alpha1.ReasonConflict, v1alpha1.ReasonAccessDenied, v1alpha1.ReasonAccountNotReady,
-		v1alpha1.ReasonSecurityGroupNotFound, v1alpha1.ReasonInvalidRequest:
-		return claimNone
-	}
-	return claimHeld
-}
-
-// owner names the resource that owns the group of p, if it is another one: the
-// oldest, then the smaller UID, of those that ECS let observe it. While nobody
-// knows that of an older one, p has to wait: it is looked at before long.
-func (r *SecurityGroupPolicyReconciler) owner(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (name string, wait time.Duration) {
-	for _, other := range r.sameGroup(ctx, p) {
-		if !older(&other, p) {
-			continue
-		}
-		switch claimOf(&other) {
-		case claimHeld:
-			return other.Namespace + "/" + other.Name, 0
-		case claimUnknown:
-			wait = unknownOwner
-		case claimNone:
-		}
-	}
-	return "", wait
-}
-
-func older(a, b *v1alpha1.SecurityGroupPolicy) bool {
-	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-		return a.CreationTimestamp.Before(&b.CreationTimestamp)
-	}
-	return a.UID < b.UID
-}
-
 func (r *SecurityGroupPolicyReconciler) interval(p *v1alpha1.SecurityGroupPolicy) time.Duration {
 	if p.Spec.ResyncInterval != nil {
 		return p.Spec.ResyncInterval.Duration
@@ -335,7 +255,7 @@ func (r *SecurityGroupPolicyReconciler) next(p *v1alpha1.SecurityGroupPolicy, v 
 	}
 	switch v.retry {
 	case retryResync:
-		return ctrl.Result{RequeueAfter: nextResync(string(p.UID), r.Clock.Now(), r.interval(p)), Priority: &low}
+		return ctrl.Result{RequeueAfter: ratelimit.Spread(string(p.UID), r.Clock.Now(), r.interval(p)), Priority: &low}
 	case retryBackoff:
 		return ctrl.Result{RequeueAfter: max(v.wait, jitter(r.memory.backoff.When(key)))}
 	case retrySlow:
@@ -350,22 +270,4 @@ func (r *SecurityGroupPolicyReconciler) next(p *v1alpha1.SecurityGroupPolicy, v 
 // jitter spreads a wait over half to one and a half of it.
 func jitter(d time.Duration) time.Duration {
 	return d/2 + rand.N(d) //nolint:gosec // spreads load
-}
-
-// nextResync is the wait until the next look. Each resource has a place of its own
-// within the interval, by its UID, and moves towards it by up to a quarter of the
-// interval at a time: however they were created, or the manager restarted, the
-// looks are soon spread evenly, and stay so.
-func nextResync(uid string, now time.Time, interval time.Duration) time.Duration {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(uid))
-	place := time.Duration(h.Sum64() % uint64(interval))           //nolint:gosec // positive
-	ahead := place - time.Duration(now.UnixNano()%int64(interval)) // of the present time within the interval
-	if ahead > interval/2 {
-		ahead -= interval
-	}
-	if ahead < -interval/2 {
-		ahead += interval
-	}
-	return interval + min(max(ahead, -interval/4), interval/4)
 }

@@ -145,6 +145,8 @@ type world struct {
 	log       logr.Logger
 	timeout   time.Duration
 	qps       float64
+	// shard is what the next manager selects by labels; everything if empty.
+	shard string
 }
 
 var serial atomic.Int64
@@ -187,6 +189,11 @@ func (w *world) start() (stop func()) {
 		&v1alpha1.ECSAccount{}: {Label: labels.SelectorFromSet(labels.Set{ofTest: w.namespace})},
 		&corev1.Secret{}:       {Namespaces: map[string]cache.Config{w.namespace: {}}},
 	}
+	selector, err := labels.Parse(w.shard)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	caches.ByObject[&v1alpha1.SecurityGroupPolicy{}] = cache.ByObject{Label: selector, Transform: Compact}
 	mgr, err := ctrl.NewManager(cluster, ctrl.Options{
 		Scheme: api.Scheme(), Cache: caches, Metrics: metricsserver.Options{BindAddress: "0"},
 		Controller: config.Controller{SkipNameValidation: new(true)}, Logger: w.log,
@@ -228,6 +235,7 @@ func (w *world) start() (stop func()) {
 	}).SetupWithManager(ctx, mgr); err != nil {
 		w.t.Fatal(err)
 	}
+	cloud := w.cloud
 	r := &SecurityGroupPolicyReconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: mgr.GetEventRecorder("test"), Clock: w.clock,
 		Clouds: func(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (Cloud, error) {
@@ -235,17 +243,25 @@ func (w *world) start() (stop func()) {
 			if err != nil {
 				return nil, err
 			}
-			if w.cloud != nil {
-				return w.cloud(c), nil
+			if cloud != nil {
+				return cloud(c), nil
 			}
 			return c, nil
 		},
 		ResyncInterval: 10 * time.Minute, MaxConcurrentReconciles: 4,
 	}
+	if w.shard != "" {
+		all, err := cache.New(cluster, cache.Options{Scheme: api.Scheme(), DefaultTransform: OnlyClaim,
+			DefaultNamespaces: map[string]cache.Config{w.namespace: {}}})
+		if err := errors.Join(err, mgr.Add(all)); err != nil {
+			w.t.Fatal(err)
+		}
+		r.AllPolicies = all
+	}
 	for _, o := range w.options {
 		o(r)
 	}
-	if err := r.SetupWithManager(ctx, mgr); err != nil {
+	if err := r.SetupWithManager(mgr); err != nil {
 		w.t.Fatal(err)
 	}
 	done := make(chan struct{})
@@ -306,8 +322,8 @@ func (w *world) lookNow(name string) *v1alpha1.SecurityGroupPolicy {
 	return w.await(name, "a look was taken", func(p *v1alpha1.SecurityGroupPolicy) bool { return p.Status.LastHandledReconcileAt == at })
 }
 
-// patience is how long any wait may take on a slow machine; none should.
-const patience = 30 * time.Second
+// longest is how long any wait may take on a slow machine; none should.
+const longest = 30 * time.Second
 
 // await waits until a resource is as told, and checks that its conditions agree
 // with one another.
@@ -332,9 +348,9 @@ func (w *world) awaitReason(name, reason string) *v1alpha1.SecurityGroupPolicy {
 
 func (w *world) eventually(what string, holds func() bool, state func() string) {
 	w.t.Helper()
-	err := wait.PollUntilContextTimeout(w.t.Context(), 10*time.Millisecond, patience, true, func(context.Context) (bool, error) { return holds(), nil })
+	err := wait.PollUntilContextTimeout(w.t.Context(), 10*time.Millisecond, longest, true, func(context.Context) (bool, error) { return holds(), nil })
 	if err != nil {
-		w.t.Fatalf("%s: not within %v: %s", what, patience, state())
+		w.t.Fatalf("%s: not within %v: %s", what, longest, state())
 	}
 }
 
