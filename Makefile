@@ -10,6 +10,9 @@ TEST_TIMEOUT ?= 10m
 # What the chaos follows from; 0 chooses one, and prints it.
 SEED ?= 0
 CHAOS_ARGS ?=
+# Which micro-benchmarks, and how often each.
+BENCH ?= .
+COUNT ?= 6
 # Further words for go test, for example TESTFLAGS='-run TestDrift -v'.
 TESTFLAGS ?=
 PKG ?= ./...
@@ -89,6 +92,10 @@ bench: ## Measure speed and cost for N = 1,000 and 10,000, about 14 minutes (BEN
 	set -e; assets=$$($(CONTROLPLANE)); \
 	(cd hack/bench && go build -o ../../bin/bench .); \
 	KUBEBUILDER_ASSETS="$$assets" exec bin/bench $(BENCH_ARGS)
+
+.PHONY: bench-micro
+bench-micro: ## Measure time and allocations of a call, a turn and a pass, under two minutes (BENCH=Observe COUNT=10)
+	hack/bench/micro.sh '$(BENCH)' '$(COUNT)'
 
 .PHONY: lint
 lint: ## Run golangci-lint

@@ -272,18 +272,3 @@ func TestClientTokens(t *testing.T) {
 		seen[token] = true
 	}
 }
-
-func BenchmarkObserve(b *testing.B) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write([]byte(`{"RequestId":"R","SecurityGroupId":"sg-1","InnerAccessPolicy":"Drop"}`))
-	}))
-	defer server.Close()
-	e, _ := ecs.ParseEndpoint(server.URL, false)
-	c := ecs.New(ecs.Options{Credentials: static{AccessKeyID: keyID, AccessKeySecret: secret}, Endpoint: e, Timeout: time.Minute, QPS: 1e9, Burst: 1e9})
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := c.Observe(b.Context(), group, ratelimit.Edit); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
