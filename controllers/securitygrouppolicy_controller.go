@@ -14,6 +14,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -318,10 +319,14 @@ func group(p *v1alpha1.SecurityGroupPolicy) ecs.Group {
 	return ecs.Group{RegionID: p.Spec.RegionID, SecurityGroupID: p.Spec.SecurityGroupID, OwnerAccount: p.Spec.OwnerAccount}
 }
 
-// priority puts what a user has asked for before periodic work.
+// priority puts what a user has asked for before periodic work, until it is done or
+// stalled: a refusal or a timeout on the way does not send it to the end of the line.
 func priority(p *v1alpha1.SecurityGroupPolicy) ratelimit.Priority {
 	asked := p.Annotations[v1alpha1.AnnotationReconcileRequestedAt]
-	if p.Status.ObservedGeneration != p.Generation || p.Status.PendingModification != nil || !p.DeletionTimestamp.IsZero() || (asked != "" && asked != p.Status.LastHandledReconcileAt) {
+	underWay := apimeta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReconciling) &&
+		!apimeta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReady)
+	if p.Status.ObservedGeneration != p.Generation || p.Status.PendingModification != nil || underWay ||
+		!p.DeletionTimestamp.IsZero() || (asked != "" && asked != p.Status.LastHandledReconcileAt) {
 		return ratelimit.Edit
 	}
 	return ratelimit.Resync

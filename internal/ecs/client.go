@@ -12,7 +12,6 @@ package ecs
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -134,13 +133,8 @@ func (c *Client) Observe(ctx context.Context, g Group, p ratelimit.Priority) (st
 	if err != nil {
 		return "", err
 	}
-	var body struct {
-		SecurityGroupID   string `json:"SecurityGroupId"`
-		InnerAccessPolicy string
-	}
-	err = json.Unmarshal(answer.body, &body)
-	policy := CanonicalPolicy(body.InnerAccessPolicy)
-	if err != nil || policy == "" || body.SecurityGroupID != g.SecurityGroupID {
+	policy := CanonicalPolicy(answer.group.InnerAccessPolicy)
+	if policy == "" || answer.group.SecurityGroupID != g.SecurityGroupID {
 		return "", answer.invalid(ActionObserve, "the answer does not hold the inner access policy of the group")
 	}
 	return policy, nil

@@ -246,7 +246,8 @@ func TestManyCallsAtOnceShareConnections(t *testing.T) {
 	for _, call := range sim.Calls() {
 		remotes[call.Remote] = true
 	}
-	if len(remotes) > 8 {
+	// A connection may be dialled for one who then takes another that has come free.
+	if len(remotes) > 2*8 {
 		t.Errorf("%d connections for 320 calls, 8 at a time", len(remotes))
 	}
 }

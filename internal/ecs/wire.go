@@ -36,7 +36,15 @@ type request struct {
 type answer struct {
 	status    int
 	requestID string
+	group     groupFields
 	body      []byte
+}
+
+// groupFields are those of an answer about a group. They are read in one go with
+// what every answer holds, since the rules beside them make most of the work.
+type groupFields struct {
+	SecurityGroupID   string `json:"SecurityGroupId"`
+	InnerAccessPolicy string
 }
 
 func (a *answer) invalid(action, message string) *Error {
@@ -83,7 +91,9 @@ func (x *exchange) Call(r *http.Request, _ *http.Transport) (*http.Response, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	x.status, x.header = response.StatusCode, response.Header
-	x.body, x.err = io.ReadAll(io.LimitReader(response.Body, maxBody+1))
+	body := bytes.NewBuffer(make([]byte, 0, min(max(response.ContentLength, 0), maxBody)+bytes.MinRead))
+	_, x.err = body.ReadFrom(io.LimitReader(response.Body, maxBody+1))
+	x.body = body.Bytes()
 	if x.err != nil {
 		return nil, x.err
 	}
@@ -180,19 +190,22 @@ type fault struct {
 
 // read turns what came back into an answer or a failure.
 func (x *exchange) read(action string, secrets []string) (*answer, *Error) {
-	var f fault
-	readable := false
+	var content struct {
+		fault
+		groupFields
+	}
+	f, readable := &content.fault, false
 	if !x.truncated && x.err == nil {
 		body := bytes.TrimSpace(x.body)
 		if bytes.HasPrefix(body, []byte("<")) {
-			readable = xml.Unmarshal(body, &f) == nil
+			readable = xml.Unmarshal(body, f) == nil
 		} else {
-			readable = json.Unmarshal(body, &f) == nil
+			readable = json.Unmarshal(body, &content) == nil
 		}
 	}
 	f.RequestID = requestID(f.RequestID)
 	if x.status == http.StatusOK && readable && f.Code == "" {
-		return &answer{status: x.status, requestID: f.RequestID, body: x.body}, nil
+		return &answer{status: x.status, requestID: f.RequestID, group: content.groupFields, body: x.body}, nil
 	}
 
 	e := &Error{Action: action, HTTPStatus: x.status, RetryAfter: retryAfter(x.header)}

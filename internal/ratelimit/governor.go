@@ -6,7 +6,9 @@
 package ratelimit
 
 import (
+	"cmp"
 	"math"
+	"slices"
 	"sync"
 	"time"
 )
@@ -56,12 +58,15 @@ const (
 	// longestWait is how long a low rate keeps anybody from asking again, since
 	// the rate may have risen meanwhile.
 	longestWait = 15 * time.Second
+	// latest is how much later than reckoned one is told to come back, at the most: a
+	// quarter of the time that fills the bucket, if that is less.
+	latest = 100 * time.Millisecond
 	// shareSpan is the time constant of the share of the tokens that a line gets.
-	shareSpan = 10 * time.Second
+	shareSpan = 3 * time.Second
 	// minShare keeps a line that has got nothing of late asking.
 	minShare = 0.05
-	// forgotten is how long after its time a waiter that did not come back
-	// counts as gone.
+	// forgotten is how long after its time a waiter that did not come back counts
+	// as gone.
 	forgotten = 10 * time.Second
 )
 
@@ -96,10 +101,54 @@ type line struct {
 	holders map[string]*ticket
 	issued  float64 // number of the last ticket
 	served  float64 // up to which tickets have their token
+	left    float64 // how many of those have gone, with their token or without
 	share   float64 // of the tokens that those of higher priority left of late
 }
 
 func (l *line) missing() float64 { return l.issued - l.served }
+
+// ready is how many tokens lie ready for holders who have not come back yet.
+func (l *line) ready() float64 { return l.served - l.left }
+
+// hasToken tells whether a ticket has its token. A sum of parts is rarely whole.
+func (l *line) hasToken(t *ticket) bool { return t.number <= l.served+1e-6 }
+
+// leave takes a ticket out of the line that has its token.
+func (l *line) leave(id string) {
+	delete(l.holders, id)
+	l.left++
+}
+
+// sweep takes those out of the line who do not come back. Those behind who went
+// without a token move up.
+func (l *line) sweep(now time.Time) {
+	gaps := false
+	for id, t := range l.holders {
+		switch gone := now.Sub(t.due) > forgotten; {
+		case gone && l.hasToken(t):
+			l.leave(id)
+		case gone:
+			delete(l.holders, id)
+			gaps = true
+		}
+	}
+	if !gaps {
+		return
+	}
+	var waiting []*ticket
+	for _, t := range l.holders {
+		if !l.hasToken(t) {
+			waiting = append(waiting, t)
+		}
+	}
+	slices.SortFunc(waiting, func(a, b *ticket) int { return cmp.Compare(a.number, b.number) })
+	l.issued = math.Floor(l.served + 1e-6)
+	for _, t := range waiting {
+		l.issued++
+		t.number = l.issued
+	}
+	l.served = min(l.served, l.issued)
+}
 
 type ticket struct {
 	number float64
@@ -133,8 +182,8 @@ func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 	held, waits := l.holders[id]
 	may := !now.Before(g.pausedTo) && (g.refusals == 0 || !g.probing)
 	switch {
-	case may && waits && held.number <= l.served+1e-6:
-		delete(l.holders, id)
+	case may && waits && l.hasToken(held):
+		l.leave(id)
 		g.probing = g.refusals > 0
 		return 0, now.Sub(held.asked)
 	case may && !waits && g.free >= 1:
@@ -155,7 +204,9 @@ func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 		ahead = 1
 	}
 	share := max(l.share, minShare)
-	wait = min(seconds(ahead/(share*g.rate(now))), max(seconds(ahead/(share*g.limit)), longestWait)) + time.Millisecond
+	wait = min(seconds(ahead/(share*g.rate(now))), max(seconds(ahead/(share*g.limit)), longestWait))
+	// Rather a little late, when the token is there, than early and once more.
+	wait += min(wait/8, latest, seconds(g.burst/g.limit/4)) + time.Millisecond
 	if paused := g.pausedTo.Sub(now); paused > 0 {
 		wait += paused
 	}
@@ -164,18 +215,22 @@ func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 }
 
 // give hands out new tokens: to those who wait, by priority and in order, and what
-// is left to whoever comes next.
+// is left to whoever comes next. No more than a burst or a second's worth lies ready
+// for a priority and those above it: what comes on top is lost, so that many who are
+// late are no calls at once.
 func (g *Governor) give(tokens float64) {
-	left := tokens
+	left, lying, most := tokens, g.free, math.Max(g.burst, g.limit)+1
 	for i := range g.waiting {
 		l := &g.waiting[i]
 		// More tokens speak for more time.
 		l.share += (left/tokens - l.share) * math.Min(1, tokens/(g.rate(g.updated)*shareSpan.Seconds()))
-		part := min(left, l.missing())
+		lying += l.ready()
+		part := max(0, min(left, l.missing(), most-lying))
 		l.served += part
 		left -= part
+		lying += part
 	}
-	g.free = min(g.burst, g.free+left)
+	g.free = min(g.burst, g.free+max(0, min(left, most-lying)))
 }
 
 // Done tells what became of a request. RetryAfter is how long the other side
@@ -316,12 +371,6 @@ func (g *Governor) advance(now time.Time) {
 	}
 	g.lastSweep = now
 	for i := range g.waiting {
-		l := &g.waiting[i]
-		for id, t := range l.holders {
-			if now.Sub(t.due) > forgotten {
-				delete(l.holders, id)
-				g.give(1)
-			}
-		}
+		g.waiting[i].sweep(now)
 	}
 }

@@ -133,6 +133,62 @@ func TestUsesAllOfTheConfiguredRateWhereNothingIsRefused(t *testing.T) {
 	}
 }
 
+// TestWaitersThatNeverComeBackAreNoCallsAtOnce: what they have waited for must not
+// be handed out together.
+func TestWaitersThatNeverComeBackAreNoCallsAtOnce(t *testing.T) {
+	w := newWorld(10, 1)
+	for i := range 200 {
+		w.g.Take(fmt.Sprint("gone-", i), Resync)
+	}
+	start, most := w.now, 0.0
+	granted := 0
+	good, _ := w.converge(300, time.Hour, func(now time.Time) bool {
+		granted++
+		most = max(most, float64(granted)-10*now.Sub(start).Seconds())
+		return true
+	})
+	if good != 300 || most > 2 {
+		t.Errorf("%d calls, %.1f more than the rate allowed at a time; want a burst of 1", good, most)
+	}
+}
+
+// TestASecondTurnForEveryOtherIsReckonedWith: where half of those who had a turn need
+// another one, and go first, the rest still asks a few times only.
+func TestASecondTurnForEveryOtherIsReckonedWith(t *testing.T) {
+	const jobs = 4000
+	w := newWorld(200, 20)
+	queue := make(events, 0, jobs)
+	for i := range jobs {
+		queue = append(queue, event{at: w.now.Add(time.Duration(i) * 2 * time.Millisecond), job: strconv.Itoa(i)})
+	}
+	heap.Init(&queue)
+	start, turns := w.now, 0
+	for len(queue) > 0 {
+		e := heap.Pop(&queue).(event)
+		w.now = later(w.now, e.at)
+		p := Edit
+		if e.ok { // the second turn
+			p = Finish
+		}
+		w.asked++
+		if wait, _ := w.g.Take(e.job, p); wait > 0 {
+			heap.Push(&queue, event{at: w.now.Add(wait), job: e.job, ok: e.ok})
+			continue
+		}
+		turns++
+		w.g.Done(Answered, 0)
+		if i, _ := strconv.Atoi(e.job); !e.ok && i%2 == 1 {
+			heap.Push(&queue, event{at: w.now.Add(40 * time.Millisecond), job: e.job, ok: true})
+		}
+	}
+	if turns != jobs*3/2 || w.asked > 3*turns {
+		t.Errorf("asked %d times for %d turns, want three times as often at most", w.asked, turns)
+	}
+	if share := (float64(turns) - 20) / 200 / w.now.Sub(start).Seconds(); share < 0.95 || share > 1.01 {
+		t.Errorf("%.3f of the rate was used", share)
+	}
+}
+
 func TestLearnsARateTenTimesLowerThanConfigured(t *testing.T) {
 	for _, rate := range []float64{3, 5, 20, 100} {
 		t.Run(fmt.Sprint(rate), func(t *testing.T) {
