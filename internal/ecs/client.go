@@ -3,10 +3,11 @@
 // Callers see groups, policies and one typed Error; no type of the SDK, no URL
 // and no secret leaves it. It knows nothing of Kubernetes.
 //
-// Alibaba Cloud's SDK builds and signs the requests and does nothing else: the
-// connection pool, the time limits, the reading of answers and their errors are
+// Alibaba Cloud's SDK computes the signatures and does nothing else: the requests,
+// the connection pool, the time limits, the reading of answers and their errors are
 // this package's, because the SDK's own lose the status of answers that are not
-// JSON, read bodies without bound and share state between calls.
+// JSON, read bodies without bound, share state between calls and cost several times
+// what the call itself does.
 package ecs
 
 import (
