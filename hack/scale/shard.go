@@ -81,7 +81,6 @@ type group struct {
 
 	need     need
 	editing  bool // the pass that runs is for a change
-	demoted  bool // the first read was refused, and the status knows of the edit since
 	turned   bool // the first turn has been had
 	editedAt time.Duration
 	editedIn phase
@@ -198,7 +197,7 @@ func (s *shard) ask(i int) {
 	priority := ratelimit.Finish
 	if g.step == look {
 		priority = ratelimit.Resync
-		if g.editing && !g.demoted {
+		if g.need != nothing {
 			priority = ratelimit.Edit
 		}
 		s.phases[s.phase(g.stream.unseen)].takes++
@@ -263,7 +262,6 @@ func (s *shard) learn(i int, answered bool) {
 	g := &s.groups[i]
 	if !answered {
 		g.bucket().Done(ratelimit.Throttled, 0)
-		g.demoted = g.demoted || g.step == look
 		s.finish(i, s.backoff(g))
 		return
 	}
@@ -273,7 +271,7 @@ func (s *shard) learn(i int, answered bool) {
 	case look:
 		s.observed(g)
 		if g.editing {
-			g.step, g.demoted = modify, false
+			g.step = modify
 			s.ask(i)
 			return
 		}
@@ -289,7 +287,7 @@ func (s *shard) learn(i int, answered bool) {
 		in := &s.phases[g.editedIn]
 		in.editsSeen = append(in.editsSeen, s.now-g.editedAt)
 	}
-	g.failures, g.demoted = 0, false
+	g.failures = 0
 	s.finish(i, ratelimit.Spread(g.id, epoch.Add(s.now), s.interval))
 }
 
@@ -343,7 +341,7 @@ func (s *shard) edit(i int) {
 	if g.need != nothing {
 		return
 	}
-	g.need, g.turned, g.demoted = aChange, false, false
+	g.need, g.turned = aChange, false
 	g.editedAt, g.editedIn = s.now, s.phase(g.stream.unseen)
 	if !g.running {
 		s.enqueue(i)

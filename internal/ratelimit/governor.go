@@ -58,6 +58,8 @@ const (
 	// longestWait is how long a low rate keeps anybody from asking again, since
 	// the rate may have risen meanwhile.
 	longestWait = 15 * time.Second
+	// farAway is the wait beyond which one is told to come back before one's turn.
+	farAway = 2 * time.Second
 	// latest is how much later than reckoned one is told to come back, at the most: a
 	// quarter of the time that fills the bucket, if that is less.
 	latest = 100 * time.Millisecond
@@ -203,15 +205,28 @@ func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 	if ahead == 0 {
 		ahead = 1
 	}
-	share := max(l.share, minShare)
-	wait = min(seconds(ahead/(share*g.rate(now))), max(seconds(ahead/(share*g.limit)), longestWait))
-	// Rather a little late, when the token is there, than early and once more.
-	wait += min(wait/8, latest, seconds(g.burst/g.limit/4)) + time.Millisecond
+	wait = g.reckon(ahead, l.share, now)
 	if paused := g.pausedTo.Sub(now); paused > 0 {
 		wait += paused
 	}
 	held.due = now.Add(wait)
 	return wait, now.Sub(held.asked)
+}
+
+// reckon says when the tokens for so many will have been given, to a line that gets a
+// share of them.
+func (g *Governor) reckon(ahead, share float64, now time.Time) time.Duration {
+	share = max(share, minShare)
+	alone := ahead / g.rate(now)
+	wait := alone / share
+	if wait > farAway.Seconds() {
+		// Early, and then once more: the share may grow, and a token that lies ready
+		// for somebody who is late is a call that nobody makes.
+		wait = (alone + wait) / 2
+	}
+	wait = min(wait, max(ahead/(share*g.limit), longestWait.Seconds()))
+	// Rather a little late, when the token is there, than early and once more.
+	return seconds(wait+min(wait/8, latest.Seconds(), g.burst/g.limit/4)) + time.Millisecond
 }
 
 // give hands out new tokens: to those who wait, by priority and in order, and what

@@ -181,8 +181,8 @@ func TestASecondTurnForEveryOtherIsReckonedWith(t *testing.T) {
 			heap.Push(&queue, event{at: w.now.Add(40 * time.Millisecond), job: e.job, ok: true})
 		}
 	}
-	if turns != jobs*3/2 || w.asked > 3*turns {
-		t.Errorf("asked %d times for %d turns, want three times as often at most", w.asked, turns)
+	if turns != jobs*3/2 || w.asked > 4*turns {
+		t.Errorf("asked %d times for %d turns, want four times as often at most", w.asked, turns)
 	}
 	if share := (float64(turns) - 20) / 200 / w.now.Sub(start).Seconds(); share < 0.95 || share > 1.01 {
 		t.Errorf("%.3f of the rate was used", share)
