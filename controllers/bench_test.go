@@ -2,8 +2,10 @@ package controllers
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -14,6 +16,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -210,4 +213,45 @@ type heldCloud struct{ Cloud }
 // Observe has no turn to give.
 func (heldCloud) Observe(context.Context, ecs.Group, ratelimit.Priority) (string, error) {
 	return "", &ecs.Error{Action: ecs.ActionObserve, Class: ecs.Held, RetryAfter: time.Second, Message: "held back to stay below the rate limit"}
+}
+
+// BenchmarkAnotherShardsResource adds resources of other shards, as a watch brings
+// them, to what a manager keeps of them, and reports the bytes that each holds on to.
+func BenchmarkAnotherShardsResource(b *testing.B) {
+	r := &SecurityGroupPolicyReconciler{}
+	r.claims.reset()
+	store := toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{
+		toolscache.NamespaceIndex: toolscache.MetaNamespaceIndexFunc,
+	})
+	held := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before, added := held(), 0
+	b.ReportAllocs()
+	for b.Loop() {
+		added++
+		n := strconv.Itoa(added)
+		p := &policy{}
+		if err := json.Unmarshal([]byte(`{"metadata":{"namespace":"bench","name":"r-`+n+`","uid":"0b1f6f0c-7a54-4d4b-9d2e-`+n+`","resourceVersion":"`+n+`",
+			"creationTimestamp":"2026-11-24T10:00:00Z","labels":{"ecs.alibabacloud.com/shard":"b"}},
+			"spec":{"regionId":"cn-hangzhou","securityGroupId":"sg-bench`+n+`","innerAccessPolicy":"Drop"},
+			"status":{"observedGeneration":1,"innerAccessPolicy":"Drop","conditions":[{"type":"Ready","status":"True","reason":"InSync","message":"as declared"}]}}`), p); err != nil {
+			b.Fatal(err)
+		}
+		stripped, err := OnlyClaim(p)
+		if err == nil {
+			err = store.Add(stripped)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		r.claims.note(stripped.(*policy))
+	}
+	b.ReportMetric(float64(held()-before)/float64(added), "B-held/op")
+	runtime.KeepAlive(store)
+	runtime.KeepAlive(r)
 }

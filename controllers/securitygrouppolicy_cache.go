@@ -48,6 +48,7 @@ func OnlyClaim(object any) (any, error) {
 	if !ok {
 		return object, nil // a tombstone
 	}
+	share(&p.Namespace, &p.Spec.RegionID, &p.Status.InnerAccessPolicy)
 	stripped := &v1alpha1.SecurityGroupPolicy{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion,
@@ -57,6 +58,8 @@ func OnlyClaim(object any) (any, error) {
 		Status: v1alpha1.SecurityGroupPolicyStatus{InnerAccessPolicy: p.Status.InnerAccessPolicy},
 	}
 	if ready := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+		share(&ready.Type, &ready.Reason)
+		share(&ready.Status)
 		stripped.Status.Conditions = []metav1.Condition{{Type: ready.Type, Status: ready.Status, Reason: ready.Reason}}
 	}
 	return stripped, nil
