@@ -86,12 +86,6 @@ func (s *benchStore) Get(_ context.Context, key client.ObjectKey, o client.Objec
 	return nil
 }
 
-// List gives the one resource.
-func (s *benchStore) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
-	list.(*v1alpha1.SecurityGroupPolicyList).Items = []v1alpha1.SecurityGroupPolicy{*s.stored.DeepCopy()}
-	return nil
-}
-
 // Patch keeps the object as it is.
 func (s *benchStore) Patch(_ context.Context, o client.Object, patch client.Patch, _ ...client.PatchOption) error {
 	if _, err := patch.Data(o); err != nil {

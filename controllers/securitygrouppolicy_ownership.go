@@ -76,7 +76,7 @@ func older(a, b claimant) bool {
 }
 
 // claims are all resources by the group that they name: those of this manager, and
-// of other shards too. A tenth of the size of an index over the cache.
+// of other shards too. An index over the cache would take several times the memory.
 type claims struct {
 	mu     sync.RWMutex
 	groups map[namedGroup][]claimant
@@ -187,8 +187,7 @@ func (r *SecurityGroupPolicyReconciler) followClaims() handler.EventHandler {
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
 			was, is := e.ObjectOld.(*v1alpha1.SecurityGroupPolicy), e.ObjectNew.(*v1alpha1.SecurityGroupPolicy)
-			replaced := was.UID != is.UID
-			if replaced {
+			if was.UID != is.UID { // deleted and made anew between two looks of the watch
 				r.claims.drop(was)
 				wakeOthers(was, q)
 			}

@@ -38,9 +38,16 @@ func TestTwoNewResourcesOfOneGroupDoNotFight(t *testing.T) {
 	w := newWorld(t, ecssim.Group{ID: "sg-1", Policy: "Drop"})
 	a, b := w.policy("a", "sg-1", "Drop"), w.policy("b", "sg-1", "Accept")
 	w.start()
-	winner, loser, want, changes := "a", "b", "Drop", 0
+	w.awaitOneOwner(a, b)
+}
+
+// awaitOneOwner waits until the older of a, which wants the group sg-1 to stay at
+// Drop, and b, which wants Accept, owns it and the other one says Conflict.
+func (w *world) awaitOneOwner(a, b *policy) {
+	w.t.Helper()
+	winner, loser, want, changes := a.Name, b.Name, "Drop", 0
 	if older(claimantOf(b), claimantOf(a)) {
-		winner, loser, want, changes = "b", "a", "Accept", 1
+		winner, loser, want, changes = b.Name, a.Name, "Accept", 1
 	}
 	w.awaitReason(winner, v1alpha1.ReasonInSync)
 	w.awaitReason(loser, v1alpha1.ReasonConflict)

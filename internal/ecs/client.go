@@ -6,8 +6,8 @@
 // Alibaba Cloud's SDK computes the signatures and does nothing else: the requests,
 // the connection pool, the time limits, the reading of answers and their errors are
 // this package's, because the SDK's own lose the status of answers that are not
-// JSON, read bodies without bound, share state between calls and cost several times
-// what the call itself does.
+// JSON, read bodies without bound, share state between calls and cost nearly as much
+// again as everything else in a call.
 package ecs
 
 import (

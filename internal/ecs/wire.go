@@ -138,7 +138,7 @@ const signatureAlgorithm = "ACS3-HMAC-SHA256"
 
 // sign builds the request. The SDK computes the signature; what it does around it
 // for each call (an argument list for a log that is off, the stack of the goroutine
-// for a nonce, a map for each map) took three quarters of what a call allocated.
+// for a nonce, a map for each map) took two fifths of what a call allocated.
 func (r request) sign(ctx context.Context) (*http.Request, error) {
 	body := ""
 	if r.form != nil {
