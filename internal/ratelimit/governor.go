@@ -60,9 +60,9 @@ const (
 	longestWait = 15 * time.Second
 	// farAway is the wait beyond which one is told to come back before one's turn.
 	farAway = 2 * time.Second
-	// latest is how much later than reckoned one is told to come back, at the most: a
-	// quarter of the time that fills the bucket, if that is less.
-	latest = 100 * time.Millisecond
+	// maxBeat is how far apart the moments are at which those who wait come back, at
+	// the most: many at once cost less than each at a moment of its own.
+	maxBeat = 50 * time.Millisecond
 	// shareSpan is the time constant of the share of the tokens that a line gets.
 	shareSpan = 3 * time.Second
 	// minShare keeps a line that has got nothing of late asking.
@@ -78,6 +78,7 @@ type Governor struct {
 	now   func() time.Time
 	limit float64 // requests per second, as configured
 	burst float64
+	beat  time.Duration
 
 	free    float64   // tokens that nobody waits for
 	updated time.Time // up to when tokens have been given out
@@ -165,6 +166,8 @@ func New(limit float64, burst int, now func() time.Time) *Governor {
 	g := &Governor{now: now, limit: limit, burst: math.Max(1, float64(burst)), updated: t, since: t,
 		ceiling: limit, base: limit, recentAt: t, busyFrom: t, minute: t.Truncate(time.Minute), lastSweep: t}
 	g.free = g.burst
+	// What comes in a beat is to fit into half the bucket.
+	g.beat = max(time.Millisecond, min(maxBeat, seconds(g.burst/g.limit/2)))
 	for i := range g.waiting {
 		g.waiting[i].holders, g.waiting[i].share = map[string]*ticket{}, 1
 	}
@@ -209,8 +212,13 @@ func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 	if paused := g.pausedTo.Sub(now); paused > 0 {
 		wait += paused
 	}
-	held.due = now.Add(wait)
-	return wait, now.Sub(held.asked)
+	// Rather a little late, when the token is there, than early and once more.
+	due := now.Add(wait + time.Millisecond)
+	if late := due.Sub(due.Truncate(g.beat)); late > 0 {
+		due = due.Add(g.beat - late)
+	}
+	held.due = due
+	return due.Sub(now), now.Sub(held.asked)
 }
 
 // reckon says when the tokens for so many will have been given, to a line that gets a
@@ -224,9 +232,7 @@ func (g *Governor) reckon(ahead, share float64, now time.Time) time.Duration {
 		// for somebody who is late is a call that nobody makes.
 		wait = (alone + wait) / 2
 	}
-	wait = min(wait, max(ahead/(share*g.limit), longestWait.Seconds()))
-	// Rather a little late, when the token is there, than early and once more.
-	return seconds(wait+min(wait/8, latest.Seconds(), g.burst/g.limit/4)) + time.Millisecond
+	return seconds(min(wait, max(ahead/(share*g.limit), longestWait.Seconds())))
 }
 
 // give hands out new tokens: to those who wait, by priority and in order, and what
