@@ -49,11 +49,16 @@ type options struct {
 // bound is the number of calls of one action per second that the limits allow.
 func (o options) bound() float64 { return min(o.qps, float64(o.workers)/o.latency.Seconds()) }
 
+// pace is how many resources the bench creates or edits per second. The manager needs
+// one and a half reads for each that is new, two for each that is edited: so more and
+// more of them wait for it, while the API server has processors left to serve it.
+func (o options) pace() float64 { return 0.8 * o.bound() }
+
 // interval is the resync interval of the steady state: as short as the manager
 // takes and the rate limit allows with some room, so that several fit into a run.
 func (o options) interval(n int) time.Duration {
-	const step = 10 * time.Second
-	d := time.Duration(float64(n) / (0.85 * o.bound()) * float64(time.Second))
+	const step = 5 * time.Second
+	d := time.Duration(float64(n) / (0.9 * o.bound()) * float64(time.Second))
 	return max(30*time.Second, (d + step - 1).Truncate(step))
 }
 
@@ -86,12 +91,12 @@ func parse() (options, error) {
 	o := options{}
 	sizes := flag.String("n", "1000,10000", "Numbers of resources to measure with, separated by commas.")
 	flag.DurationVar(&o.latency, "latency", 20*time.Millisecond, "What each call to the simulator takes.")
-	flag.Float64Var(&o.qps, "ecs-qps", 200, "The manager's limit for calls per second and action.")
+	flag.Float64Var(&o.qps, "ecs-qps", 150, "The manager's limit for calls per second and action.")
 	flag.IntVar(&o.burst, "ecs-burst", 20, "The manager's limit for calls at once and action.")
 	flag.IntVar(&o.workers, "workers", 16, "The manager's --max-concurrent-reconciles.")
 	flag.IntVar(&o.edits, "edits", 200, "Number of edits that are timed in each situation.")
-	flag.Float64Var(&o.editRate, "edit-rate", 10, "Edits per second while they are timed.")
-	flag.IntVar(&o.observed, "intervals", 3, "Number of resync intervals that the steady state is watched.")
+	flag.Float64Var(&o.editRate, "edit-rate", 20, "Edits per second while they are timed.")
+	flag.IntVar(&o.observed, "intervals", 2, "Number of resync intervals that the steady state is watched.")
 	flag.StringVar(&o.out, "out", "docs/benchmarks", "Folder to write the results to, below the repository's root.")
 	flag.StringVar(&o.manager, "manager", "", "Manager to measure; by default the one of this tree is built.")
 	flag.BoolVar(&o.render, "render", false, "Measure nothing: write table and plots anew from the figures of the last run.")

@@ -200,7 +200,7 @@ func (w *world) phase(ctx context.Context, m *manager, what string, picks []int,
 	}
 	begun := time.Now()
 	w.say("%s: %d resources", what, len(picks))
-	if err := parallel(ctx, picks, do); err != nil {
+	if err := parallel(ctx, picks, w.pace(), do); err != nil {
 		return p, err
 	}
 	p.Asked = time.Since(begun)

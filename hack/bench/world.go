@@ -195,9 +195,12 @@ func (w *world) watchFor(ctx context.Context, what string, d time.Duration) erro
 	return nil
 }
 
-// parallel does something to many resources, a few at a time.
-func parallel(ctx context.Context, picks []int, do func(context.Context, int) error) error {
+// parallel does something to many resources, a few at a time, and no more of them per
+// second than pace: requests at full speed would take the processors from the API
+// server that the manager needs.
+func parallel(ctx context.Context, picks []int, pace float64, do func(context.Context, int) error) error {
 	const hands = 16
+	begun := time.Now()
 	work, done := make(chan int), make(chan struct{}, hands)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -214,7 +217,11 @@ func parallel(ctx context.Context, picks []int, do func(context.Context, int) er
 			done <- struct{}{}
 		}()
 	}
-	for _, i := range picks {
+	for n, i := range picks {
+		due := begun.Add(time.Duration(float64(n) / pace * float64(time.Second)))
+		if pause(ctx, time.Until(due)) != nil {
+			break
+		}
 		select {
 		case work <- i:
 		case <-ctx.Done():
