@@ -48,7 +48,7 @@ func startCluster(ctx context.Context, dir, root string) (*cluster, error) {
 	}}
 	// The API server inherits this: at its usual setting a fifth of its work is the
 	// collection of a small heap, and all processes share the machine.
-	if err := os.Setenv("GOGC", "400"); err != nil {
+	if err := errors.Join(os.Setenv("GOGC", "400"), os.Setenv("GOMEMLIMIT", "8GiB")); err != nil {
 		return nil, err
 	}
 	config, err := c.env.Start()

@@ -212,10 +212,12 @@ func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 	if paused := g.pausedTo.Sub(now); paused > 0 {
 		wait += paused
 	}
-	// Rather a little late, when the token is there, than early and once more.
-	due := now.Add(wait + time.Millisecond)
-	if late := due.Sub(due.Truncate(g.beat)); late > 0 {
-		due = due.Add(g.beat - late)
+	// Rather a little late, when the token is there, than early and once more. Who has
+	// a whole bucket's worth ahead comes with others; who is near the head, as a single
+	// edit is, does not wait for company.
+	due := now.Add(wait + min(wait/8, g.beat) + time.Millisecond)
+	if ahead > g.burst {
+		due = due.Add(g.beat - due.Sub(due.Truncate(g.beat)))
 	}
 	held.due = due
 	return due.Sub(now), now.Sub(held.asked)
