@@ -302,3 +302,33 @@ func TestWhoDoesNotComeBackHoldsUpNobody(t *testing.T) {
 		t.Errorf("waits %v behind callers that are gone", wait)
 	}
 }
+
+// A wake-up of the process costs more than the pass that it makes.
+func TestManyWhoWaitComeBackTogetherAndFewDoNot(t *testing.T) {
+	const rate, burst, crowd = 200, 20, 2000
+	w := newWorld(rate, burst)
+	moments := map[time.Time]bool{}
+	for i := range crowd {
+		wait, _ := w.g.Take(strconv.Itoa(i), Resync)
+		if wait > 0 {
+			moments[w.now.Add(wait)] = true
+		}
+		w.now = w.now.Add(137 * time.Microsecond)
+	}
+	// The waits are spread over as long as the tokens take, about twice at the most.
+	if most := 2 * crowd / rate * int(time.Second/maxBeat); len(moments) > most {
+		t.Errorf("%d waiters come back at %d moments, want %d at most", crowd, len(moments), most)
+	}
+	for range burst {
+		w.g.Take("edit", Edit)
+		wait, _ := w.g.Take("edit", Edit)
+		if most := 3 * time.Second / rate; wait > most {
+			t.Fatalf("an edit at the head of the line is to come back after %v, want %v at most", wait, most)
+		}
+		w.now = w.now.Add(wait)
+		if wait, _ := w.g.Take("edit", Edit); wait > 0 {
+			t.Fatalf("an edit that came back when told has to wait for another %v", wait)
+		}
+		w.now = w.now.Add(7 * time.Millisecond)
+	}
+}
