@@ -47,7 +47,8 @@ func startCluster(ctx context.Context, dir, root string) (*cluster, error) {
 		ControlPlaneStopTimeout: 2 * time.Second,
 	}}
 	// The API server inherits this: at its usual setting a fifth of its work is the
-	// collection of a small heap, and all processes share the machine.
+	// collection of a small heap, and all processes share the machine. With 100,000
+	// resources the memory does not suffice for as much garbage.
 	if err := errors.Join(os.Setenv("GOGC", "400"), os.Setenv("GOMEMLIMIT", "8GiB")); err != nil {
 		return nil, err
 	}

@@ -166,8 +166,7 @@ func (w *world) takeProfile(ctx context.Context, m *manager, r *run) (err error)
 	return err
 }
 
-// massEdit turns every other resource round, by as many requests at once as a
-// GitOps tool may send.
+// massEdit turns every other resource round, as fast as the bench's pace allows.
 func (w *world) massEdit(ctx context.Context, r *run) (err error) {
 	r.Edit, err = w.phase(ctx, w.managers[0], "mass edit", upTo(w.n, 2), (w.n+1)/2, w.flip)
 	return err
