@@ -6,11 +6,13 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	testclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
+	"github.com/sgp-operator/sgp-operator/internal/ratelimit"
 )
 
 // manyInSync makes a world with n resources whose groups are as declared.
@@ -156,5 +158,45 @@ func TestLivenessNoticesAStuckWorker(t *testing.T) {
 	end()
 	if err := r.Alive(nil); err != nil {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestPriority: what a user asked for goes first, until it is done or stalled.
+func TestPriority(t *testing.T) {
+	conditions := func(trueOnes ...string) func(*policy) {
+		return func(p *policy) {
+			for _, kind := range trueOnes {
+				p.Status.Conditions = append(p.Status.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionTrue})
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		given func(*policy)
+		want  ratelimit.Priority
+	}{
+		"never seen":                      {func(p *policy) { p.Status.ObservedGeneration = 0 }, ratelimit.Edit},
+		"edited":                          {func(p *policy) { p.Generation = 2 }, ratelimit.Edit},
+		"a request without its outcome":   {func(p *policy) { p.Status.PendingModification = &v1alpha1.PendingModification{} }, ratelimit.Edit},
+		"deleted":                         {deleted(func(*policy) {}), ratelimit.Edit},
+		"the edit's read was refused":     {conditions(v1alpha1.ConditionReconciling), ratelimit.Edit},
+		"in sync":                         {conditions(v1alpha1.ConditionReady), ratelimit.Resync},
+		"in sync, and a resync failed":    {conditions(v1alpha1.ConditionReady, v1alpha1.ConditionReconciling), ratelimit.Resync},
+		"stalled: no user waits for that": {conditions(v1alpha1.ConditionStalled), ratelimit.Resync},
+		"a look was asked for": {func(p *policy) {
+			p.Annotations = map[string]string{v1alpha1.AnnotationReconcileRequestedAt: "now"}
+		}, ratelimit.Edit},
+		"and done": {func(p *policy) {
+			p.Annotations = map[string]string{v1alpha1.AnnotationReconcileRequestedAt: "now"}
+			p.Status.LastHandledReconcileAt = "now"
+		}, ratelimit.Resync},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &policy{}
+			p.Generation, p.Status.ObservedGeneration = 1, 1
+			c.given(p)
+			if got := priority(p); got != c.want {
+				t.Errorf("priority %d, want %d", got, c.want)
+			}
+		})
 	}
 }

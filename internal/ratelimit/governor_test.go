@@ -152,6 +152,24 @@ func TestWaitersThatNeverComeBackAreNoCallsAtOnce(t *testing.T) {
 	}
 }
 
+// TestManyWhoAreLateAreNoCallsAtOnce: what lies ready for them is a second's worth.
+func TestManyWhoAreLateAreNoCallsAtOnce(t *testing.T) {
+	w := newWorld(10, 5)
+	for i := range 400 {
+		w.g.Take(strconv.Itoa(i), Resync)
+	}
+	w.now = w.now.Add(9 * time.Second)
+	turns := 0
+	for i := range 400 {
+		if wait, _ := w.g.Take(strconv.Itoa(i), Resync); wait == 0 {
+			turns++
+		}
+	}
+	if turns < 5 || turns > 11 {
+		t.Errorf("%d calls at once of 90 that were due; want a second's worth, 11 at most", turns)
+	}
+}
+
 // TestASecondTurnForEveryOtherIsReckonedWith: where half of those who had a turn need
 // another one, and go first, the rest still asks a few times only.
 func TestASecondTurnForEveryOtherIsReckonedWith(t *testing.T) {
