@@ -107,9 +107,13 @@ type benchStatus struct {
 	store *benchStore
 }
 
-// Patch writes the status.
+// Patch writes the status, and answers with metadata.
 func (s benchStatus) Patch(ctx context.Context, o client.Object, patch client.Patch, _ ...client.SubResourcePatchOption) error {
-	return s.store.Patch(ctx, o, patch)
+	written := *s.store.stored
+	written.Status = *patch.(statusPatch).to
+	err := s.store.Patch(ctx, &written, patch)
+	o.SetResourceVersion(written.ResourceVersion)
+	return err
 }
 
 // bench is a reconciler over one resource and its group.

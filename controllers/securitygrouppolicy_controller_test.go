@@ -68,7 +68,7 @@ func (w *world) countWrites() *writes {
 			},
 			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
 				if hook := counted.before.Load(); hook != nil {
-					(*hook)(o.(*policy))
+					(*hook)(p.(statusPatch).to)
 				}
 				counted.status.Add(1)
 				return c.SubResource(sub).Patch(ctx, o, p, opts...)
@@ -80,7 +80,7 @@ func (w *world) countWrites() *writes {
 
 type writes struct {
 	status, meta atomic.Int64
-	before       atomic.Pointer[func(*policy)]
+	before       atomic.Pointer[func(*v1alpha1.SecurityGroupPolicyStatus)]
 }
 
 func (n *writes) want(t *testing.T, status, metadata int64) {
@@ -116,10 +116,10 @@ func TestAChangeCostsTwoReadsOneCallAndTwoWrites(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ecssim.Group{ID: "sg-1", Policy: "Accept"})
 	n := w.countWrites()
-	var ahead policy
-	n.before.Store(new(func(p *policy) {
+	var ahead v1alpha1.SecurityGroupPolicyStatus
+	n.before.Store(new(func(written *v1alpha1.SecurityGroupPolicyStatus) {
 		if n.status.Load() == 0 {
-			ahead = *p.DeepCopy()
+			ahead = *written.DeepCopy()
 		}
 	}))
 	w.policy("p", "sg-1", "drop")
@@ -138,9 +138,9 @@ func TestAChangeCostsTwoReadsOneCallAndTwoWrites(t *testing.T) {
 	if p.Status.OriginalInnerAccessPolicy != "Accept" || p.Status.PendingModification != nil || p.Status.LastError != nil {
 		t.Errorf("status %+v", p.Status)
 	}
-	pending := ahead.Status.PendingModification
-	if pending == nil || pending.ClientToken != effect.ClientToken || ahead.Status.OriginalInnerAccessPolicy != "Accept" || !apimeta.IsStatusConditionTrue(ahead.Status.Conditions, v1alpha1.ConditionReconciling) {
-		t.Errorf("written ahead: %+v", ahead.Status)
+	pending := ahead.PendingModification
+	if pending == nil || pending.ClientToken != effect.ClientToken || ahead.OriginalInnerAccessPolicy != "Accept" || !apimeta.IsStatusConditionTrue(ahead.Conditions, v1alpha1.ConditionReconciling) {
+		t.Errorf("written ahead: %+v", ahead)
 	}
 	w.awaitEvent("p", v1alpha1.EventModified)
 }

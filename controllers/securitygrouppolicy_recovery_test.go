@@ -128,8 +128,8 @@ func TestAStalledResourceDoesNotFlapWhenItIsTriedAgain(t *testing.T) {
 	w := newWorld(t, ecssim.Group{ID: "sg-1", Policy: "Accept", Enterprise: true})
 	n := w.countWrites()
 	var seen sync.Map
-	n.before.Store(new(func(p *policy) {
-		seen.Store(apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady).Reason, true)
+	n.before.Store(new(func(written *v1alpha1.SecurityGroupPolicyStatus) {
+		seen.Store(apimeta.FindStatusCondition(written.Conditions, v1alpha1.ConditionReady).Reason, true)
 	}))
 	w.policy("p", "sg-1", "Drop")
 	w.start()
@@ -180,8 +180,8 @@ func TestTheRecordOfAChangeOutlivesAnEditMeanwhile(t *testing.T) {
 	}
 	n := w.countWrites()
 	var recorded []string
-	n.before.Store(new(func(p *policy) {
-		if m := p.Status.LastModification; m != nil {
+	n.before.Store(new(func(written *v1alpha1.SecurityGroupPolicyStatus) {
+		if m := written.LastModification; m != nil {
 			recorded = append(recorded, m.RequestID)
 		}
 	}))

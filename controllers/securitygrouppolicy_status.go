@@ -5,9 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 	"time"
 
-	jsonpatch "github.com/evanphx/json-patch/v5"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -117,17 +118,22 @@ func (r *SecurityGroupPolicyReconciler) record(ctx context.Context, stored *v1al
 	if equality.Semantic.DeepEqual(stored, &p.Status) {
 		return false, nil
 	}
-	if err := r.Client.Status().Patch(ctx, p, statusPatch{stored}); err != nil {
+	// Of the answer only the resourceVersion is needed, for the next write. Metadata
+	// come as protobuf, the whole resource would as JSON.
+	answer := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, ResourceVersion: p.ResourceVersion}}
+	answer.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("SecurityGroupPolicy"))
+	if err := r.Client.Status().Patch(ctx, answer, statusPatch{from: stored, to: &p.Status}); err != nil {
 		return false, fmt.Errorf("write status: %w", err)
 	}
+	p.ResourceVersion = answer.ResourceVersion
 	return true, nil
 }
 
-// statusPatch is a merge patch from a status to that of the object, for the
-// resourceVersion that the object was read at. client.MergeFrom would copy and
-// compare the whole object for the same.
+// statusPatch is a merge patch from a status to another, for the resourceVersion that
+// the object was read at. client.MergeFrom writes the same, and takes three times as
+// much to compare the whole objects as JSON.
 type statusPatch struct {
-	from *v1alpha1.SecurityGroupPolicyStatus
+	from, to *v1alpha1.SecurityGroupPolicyStatus
 }
 
 // Type implements client.Patch.
@@ -135,22 +141,31 @@ func (statusPatch) Type() types.PatchType { return types.MergePatchType }
 
 // Data implements client.Patch.
 func (s statusPatch) Data(o client.Object) ([]byte, error) {
-	before, err := json.Marshal(s.from)
-	if err != nil {
-		return nil, err
-	}
-	after, err := json.Marshal(&o.(*v1alpha1.SecurityGroupPolicy).Status)
-	if err != nil {
-		return nil, err
-	}
-	difference, err := jsonpatch.CreateMergePatch(before, after)
-	if err != nil {
-		return nil, err
-	}
 	return json.Marshal(map[string]any{
 		"metadata": map[string]string{"resourceVersion": o.GetResourceVersion()},
-		"status":   json.RawMessage(difference),
+		"status":   changedFields(reflect.ValueOf(s.from).Elem(), reflect.ValueOf(s.to).Elem()),
 	})
+}
+
+// changedFields are the fields of a struct that differ from before, as a merge patch
+// names them: null for what is gone, and of a struct that was there before only what
+// differs.
+func changedFields(before, after reflect.Value) map[string]any {
+	changed := map[string]any{}
+	for i := range after.NumField() {
+		was, is := before.Field(i), after.Field(i)
+		name, options, _ := strings.Cut(after.Type().Field(i).Tag.Get("json"), ",")
+		switch {
+		case equality.Semantic.DeepEqual(was.Interface(), is.Interface()):
+		case options == "omitempty" && (is.IsZero() || is.Kind() == reflect.Slice && is.Len() == 0):
+			changed[name] = nil
+		case is.Kind() == reflect.Pointer && !was.IsNil():
+			changed[name] = changedFields(was.Elem(), is.Elem())
+		default:
+			changed[name] = is.Interface()
+		}
+	}
+	return changed
 }
 
 // recordChange is record after a change of the group. What was done must not be
