@@ -70,7 +70,7 @@ type options struct {
 // gcPercent trades processor time, of which the manager needs little, for memory, of
 // which it would need twice what it holds: with tens of thousands of resources that
 // is more than anything else it could save.
-const gcPercent = 50
+const gcPercent = 40
 
 // processors is how many the manager uses: it waits most of the time, and Go's runtime
 // takes an eighth more when it may spread that little work over several.

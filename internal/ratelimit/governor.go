@@ -102,6 +102,7 @@ type Governor struct {
 // to the tickets in order, so that who comes back when told finds a token of its own.
 type line struct {
 	holders map[string]*ticket
+	dropped []*ticket // by holders who have a better place now, until the next sweep
 	issued  float64 // number of the last ticket
 	served  float64 // up to which tickets have their token
 	left    float64 // how many of those have gone, with their token or without
@@ -122,10 +123,18 @@ func (l *line) leave(id string) {
 	l.left++
 }
 
-// sweep takes those out of the line who do not come back. Those behind who went
-// without a token move up.
+// sweep takes those out of the line who do not come back, and those who have given up
+// their place. Those behind who went without a token move up.
 func (l *line) sweep(now time.Time) {
 	gaps := false
+	for _, t := range l.dropped {
+		if l.hasToken(t) {
+			l.left++
+		} else {
+			gaps = true
+		}
+	}
+	l.dropped = nil
 	for id, t := range l.holders {
 		switch gone := now.Sub(t.due) > forgotten; {
 		case gone && l.hasToken(t):
@@ -183,7 +192,7 @@ func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 	now := g.now()
 	g.advance(now)
 
-	l := &g.waiting[p]
+	l := g.line(id, p)
 	held, waits := l.holders[id]
 	may := !now.Before(g.pausedTo) && (g.refusals == 0 || !g.probing)
 	switch {
@@ -201,8 +210,12 @@ func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 		l.holders[id] = held
 	}
 	ahead := max(held.number-l.served, 0)
-	for higher := range p {
-		ahead += g.waiting[higher].missing()
+	for i := range g.waiting {
+		higher := &g.waiting[i]
+		if higher == l {
+			break
+		}
+		ahead += higher.missing()
 	}
 	// While a probe is under way nobody knows the rate: ask again soon.
 	if ahead == 0 {
@@ -221,6 +234,25 @@ func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 	}
 	held.due = due
 	return due.Sub(now), now.Sub(held.asked)
+}
+
+// line is where id waits: in the line of its priority, or where it has a place already
+// if that is the better one. It holds one place at the most: a second one would draw a
+// token that nobody comes for.
+func (g *Governor) line(id string, p Priority) *line {
+	for i := range g.waiting {
+		l := &g.waiting[i]
+		t, waits := l.holders[id]
+		switch {
+		case !waits:
+		case Priority(i) <= p || l.hasToken(t):
+			return l
+		default:
+			delete(l.holders, id)
+			l.dropped = append(l.dropped, t)
+		}
+	}
+	return &g.waiting[p]
 }
 
 // reckon says when the tokens for so many will have been given, to a line that gets a

@@ -350,3 +350,54 @@ func TestManyWhoWaitComeBackTogetherAndFewDoNot(t *testing.T) {
 		w.now = w.now.Add(7 * time.Millisecond)
 	}
 }
+
+// A token for a place that was given up would be a call that nobody makes.
+func TestWhoAsksForMoreGivesUpTheOldPlace(t *testing.T) {
+	const rate, each = 10, 20
+	w := newWorld(rate, 1)
+	w.g.Take("first", Resync)
+	due, priority := map[string]time.Time{}, map[string]Priority{}
+	ask := func(id string, p Priority) {
+		wait, _ := w.g.Take(id, p)
+		due[id], priority[id] = w.now.Add(wait), p
+	}
+	for i := range each {
+		ask(fmt.Sprint("edited", i), Resync)
+	}
+	for i := range each {
+		ask(fmt.Sprint("resync", i), Resync)
+	}
+	for i := range each {
+		ask(fmt.Sprint("edited", i), Edit)
+	}
+	begun := w.now
+	for len(due) > 0 {
+		w.now = w.now.Add(time.Millisecond)
+		for id, at := range due {
+			if w.now.Before(at) {
+				continue
+			}
+			if ask(id, priority[id]); !due[id].After(w.now) {
+				w.g.Done(Answered, 0)
+				delete(due, id)
+			}
+		}
+	}
+	// The places given up are closed within a second.
+	if took, most := w.now.Sub(begun), (2*each/rate+1)*time.Second; took > most {
+		t.Errorf("%d turns took %v, want %v at most", 2*each, took, most)
+	}
+}
+
+func TestAPassThatComesBackKeepsItsPlace(t *testing.T) {
+	w := newWorld(1, 1)
+	w.g.Take("first", Edit)
+	wait, _ := w.g.Take("read-back", Finish)
+	for i := range 10 {
+		w.g.Take(fmt.Sprint("edit", i), Edit)
+	}
+	w.now = w.now.Add(wait)
+	if wait, _ := w.g.Take("read-back", Edit); wait != 0 {
+		t.Errorf("the rest of a pass waits another %v behind edits", wait)
+	}
+}
