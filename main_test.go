@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	goruntime "runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +61,27 @@ func TestAWrongFlagEndsItWithOneClearLine(t *testing.T) {
 		err := run(t.Context(), c.args)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %v, want a word of %q", c.args, err, c.want)
+		}
+	}
+}
+
+func TestTheRuntimeIsFrugalUnlessTheEnvironmentSaysOtherwise(t *testing.T) {
+	gc, usual := debug.SetGCPercent(100), goruntime.GOMAXPROCS(3)
+	defer func() { debug.SetGCPercent(gc); goruntime.GOMAXPROCS(usual) }()
+	for _, c := range []struct {
+		gogc, gomaxprocs     string
+		wantGC, wantMaxProcs int
+	}{
+		{"70", "3", 100, 3}, // what Go itself has made of them stays
+		{"", "", 40, 1},
+	} {
+		t.Setenv("GOGC", c.gogc)
+		t.Setenv("GOMAXPROCS", c.gomaxprocs)
+		if err := run(t.Context(), []string{"--ecs-endpoint=http://ecs.example"}); err == nil {
+			t.Fatal("it runs")
+		}
+		if gc := debug.SetGCPercent(100); gc != c.wantGC || goruntime.GOMAXPROCS(0) != c.wantMaxProcs {
+			t.Errorf("with GOGC=%q and GOMAXPROCS=%q: %d and %d, want %d and %d", c.gogc, c.gomaxprocs, gc, goruntime.GOMAXPROCS(0), c.wantGC, c.wantMaxProcs)
 		}
 	}
 }
