@@ -103,10 +103,10 @@ type Governor struct {
 type line struct {
 	holders map[string]*ticket
 	dropped []*ticket // by holders who have a better place now, until the next sweep
-	issued  float64 // number of the last ticket
-	served  float64 // up to which tickets have their token
-	left    float64 // how many of those have gone, with their token or without
-	share   float64 // of the tokens that those of higher priority left of late
+	issued  float64   // number of the last ticket
+	served  float64   // up to which tickets have their token
+	left    float64   // how many of those have gone, with their token or without
+	share   float64   // of the tokens that those of higher priority left of late
 }
 
 func (l *line) missing() float64 { return l.issued - l.served }
