@@ -192,7 +192,8 @@ func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 	now := g.now()
 	g.advance(now)
 
-	l := g.line(id, p)
+	p = g.place(id, p)
+	l := &g.waiting[p]
 	held, waits := l.holders[id]
 	may := !now.Before(g.pausedTo) && (g.refusals == 0 || !g.probing)
 	switch {
@@ -210,12 +211,8 @@ func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 		l.holders[id] = held
 	}
 	ahead := max(held.number-l.served, 0)
-	for i := range g.waiting {
-		higher := &g.waiting[i]
-		if higher == l {
-			break
-		}
-		ahead += higher.missing()
+	for higher := range p {
+		ahead += g.waiting[higher].missing()
 	}
 	// While a probe is under way nobody knows the rate: ask again soon.
 	if ahead == 0 {
@@ -236,23 +233,23 @@ func (g *Governor) Take(id string, p Priority) (wait, waited time.Duration) {
 	return due.Sub(now), now.Sub(held.asked)
 }
 
-// line is where id waits: in the line of its priority, or where it has a place already
-// if that is the better one. It holds one place at the most: a second one would draw a
-// token that nobody comes for.
-func (g *Governor) line(id string, p Priority) *line {
-	for i := range g.waiting {
-		l := &g.waiting[i]
+// place is the priority of the line where id waits: the one that it asks with, or that
+// of a place which it has already if that is the better one. It holds one place at the
+// most: a second one would draw a token that nobody comes for.
+func (g *Governor) place(id string, p Priority) Priority {
+	for at := range Priority(priorities) {
+		l := &g.waiting[at]
 		t, waits := l.holders[id]
 		switch {
 		case !waits:
-		case Priority(i) <= p || l.hasToken(t):
-			return l
+		case at <= p || l.hasToken(t):
+			return at
 		default:
 			delete(l.holders, id)
 			l.dropped = append(l.dropped, t)
 		}
 	}
-	return &g.waiting[p]
+	return p
 }
 
 // reckon says when the tokens for so many will have been given, to a line that gets a
