@@ -203,7 +203,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("--sts-endpoint: %w", err)
 	}
-	mgr, err := newManager(o)
+	mgr, err := newManager(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func run(ctx context.Context, args []string) error {
 	return mgr.Start(ctx)
 }
 
-func newManager(o *options) (ctrl.Manager, error) {
+func newManager(ctx context.Context, o *options) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return nil, err
@@ -280,7 +280,7 @@ func newManager(o *options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mgr, mgr.AddReadyzCheck("caches", cachesSynced(mgr.GetCache()))
+	return mgr, errors.Join(hold(ctx, mgr.GetCache()), mgr.AddReadyzCheck("caches", cachesSynced(mgr.GetCache())))
 }
 
 // allPolicies is a cache of what ownership asks of the resources of all shards.
@@ -298,7 +298,7 @@ func allPolicies(ctx context.Context, mgr ctrl.Manager) (cache.Cache, error) {
 	if err != nil {
 		return nil, err
 	}
-	return all, mgr.Add(all)
+	return all, errors.Join(hold(ctx, all), mgr.Add(all))
 }
 
 // servedTypes are the types that the manager works with, if the API server serves them.
@@ -354,6 +354,13 @@ func inNamespaces(names []string) map[string]cache.Config {
 		config[name] = cache.Config{}
 	}
 	return config
+}
+
+// hold has a cache read the resources as soon as it starts. Else the controllers are the
+// first to ask for them, which on a standby is when it takes over.
+func hold(ctx context.Context, c cache.Cache) error {
+	_, err := c.GetInformer(ctx, &v1alpha1.SecurityGroupPolicy{}, cache.BlockUntilSynced(false))
+	return err
 }
 
 // cachesSynced is ready once the caches hold the cluster, on standby replicas too.

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	goruntime "runtime"
 	"runtime/debug"
 	"strings"
@@ -343,6 +344,7 @@ func (i *installation) managerWorks(t *testing.T) {
 	t.Setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", key)
 	t.Setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", secret)
 	metrics, probes := freeAddress(t), freeAddress(t)
+	lease := i.leaseOfAnother(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
@@ -354,11 +356,19 @@ func (i *installation) managerWorks(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Errorf("the manager ended with %v", err)
 		}
-		lease := &coordinationv1.Lease{}
-		if err := i.api.Get(context.WithoutCancel(t.Context()), client.ObjectKey{Namespace: i.namespace, Name: "sgp-operator"}, lease); err != nil || (lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != "") {
+		if err := i.api.Get(context.WithoutCancel(t.Context()), client.ObjectKeyFromObject(lease), lease); err != nil || (lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != "") {
 			t.Errorf("the lease was not given back: %+v, %v", lease.Spec, err)
 		}
 	}()
+
+	i.eventually("ready as a standby", func() (bool, error) { return status(t, "http://"+probes+"/readyz") == http.StatusOK, nil })
+	if !i.watched(t) {
+		t.Error("a standby is ready before it has read the resources")
+	}
+	lease.Spec.HolderIdentity = nil
+	if err := i.api.Update(t.Context(), lease); err != nil {
+		t.Fatal(err)
+	}
 
 	p := &v1alpha1.SecurityGroupPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "default"},
@@ -372,13 +382,11 @@ func (i *installation) managerWorks(t *testing.T) {
 	if out := i.run("get", "sgp", "-o", "wide"); !strings.Contains(out, "sg-1") || !strings.Contains(out, sim.Effects("cn-hangzhou", "sg-1")[0].RequestID) {
 		t.Errorf("kubectl get sgp -o wide shows\n%s", out)
 	}
-	i.eventually("ready", func() (bool, error) { return status(t, "http://"+probes+"/readyz") == http.StatusOK, nil })
 	if got := status(t, "http://"+probes+"/healthz"); got != http.StatusOK {
 		t.Errorf("/healthz answers %d", got)
 	}
-	lease := &coordinationv1.Lease{}
-	if err := i.api.Get(t.Context(), client.ObjectKey{Namespace: i.namespace, Name: "sgp-operator"}, lease); err != nil {
-		t.Errorf("the lease: %v", err)
+	if err := i.api.Get(t.Context(), client.ObjectKeyFromObject(lease), lease); err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
+		t.Errorf("the lease: %+v, %v", lease.Spec, err)
 	}
 	i.metricsAreGuarded(t, metrics)
 
@@ -403,6 +411,24 @@ func (i *installation) managerWorks(t *testing.T) {
 		}
 		return told[v1alpha1.EventModified] && told[v1alpha1.EventRestored], nil
 	})
+}
+
+// leaseOfAnother is the manager's lease, held by somebody else.
+func (i *installation) leaseOfAnother(t *testing.T) *coordinationv1.Lease {
+	now := metav1.NowMicro()
+	lease := &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: i.namespace, Name: "sgp-operator"},
+		Spec:       coordinationv1.LeaseSpec{HolderIdentity: new("another"), LeaseDurationSeconds: new(int32(3600)), AcquireTime: &now, RenewTime: &now},
+	}
+	if err := i.api.Create(t.Context(), lease); err != nil {
+		t.Fatal(err)
+	}
+	return lease
+}
+
+// watched tells whether anybody watches the resources, by the API server's metrics.
+func (i *installation) watched(t *testing.T) bool {
+	return regexp.MustCompile(`(?m)^apiserver_longrunning_requests\{.*resource="securitygrouppolicies".*\} [1-9]`).MatchString(i.run("get", "--raw", "/metrics"))
 }
 
 // metricsAreGuarded reads the metrics without and with the right to.
