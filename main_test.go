@@ -382,8 +382,10 @@ func (i *installation) managerWorks(t *testing.T) {
 	if out := i.run("get", "sgp", "-o", "wide"); !strings.Contains(out, "sg-1") || !strings.Contains(out, sim.Effects("cn-hangzhou", "sg-1")[0].RequestID) {
 		t.Errorf("kubectl get sgp -o wide shows\n%s", out)
 	}
-	if got := status(t, "http://"+probes+"/healthz"); got != http.StatusOK {
-		t.Errorf("/healthz answers %d", got)
+	for _, page := range []string{"/readyz", "/healthz"} {
+		if got := status(t, "http://"+probes+page); got != http.StatusOK {
+			t.Errorf("%s of the leader answers %d", page, got)
+		}
 	}
 	if err := i.api.Get(t.Context(), client.ObjectKeyFromObject(lease), lease); err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
 		t.Errorf("the lease: %+v, %v", lease.Spec, err)
