@@ -229,6 +229,33 @@ func TestTheManagerIsDownWhileTheUserActs(t *testing.T) {
 	}))
 }
 
+// TestALookThatLagsIsNotTheLastWordOnARestore: a crash has left behind a change that
+// no look has shown yet, the resource is deleted, and the first look, long after, still
+// shows the value from before.
+func TestALookThatLagsIsNotTheLastWordOnARestore(t *testing.T) {
+	t.Parallel()
+	// Observe, add the finalizer, write ahead, modify, observe, record.
+	for name, crashAt := range map[string]int{"its answer was lost": 4, "it was recorded": 6} {
+		l := newLab(t)
+		l.crashAt, l.after, l.downAfter = crashAt, true, true
+		group := l.run([]func(*lab, string){func(l *lab, g string) {
+			l.sim.SetReadLag(ecssim.ReadLag{Region: region, GroupID: g, Reads: 2})
+			l.create("p", g, "Drop", restore)
+		}})
+		if s := l.states()["p"].Status; (s.PendingModification == nil) == (s.LastModification == nil) {
+			t.Fatalf("%s: the status that was left behind is %+v", name, s)
+		}
+		l.sim.SetReadLag(ecssim.ReadLag{Region: region, GroupID: group})
+		l.remove("p")
+		l.down = false
+		l.clock.SetTime(l.clock.Now().Add(2 * settling))
+		l.settle()
+		if g, _ := l.sim.Group(region, group); g.Policy != "Accept" || len(l.states()) != 0 {
+			t.Errorf("%s: the group is left as %s after %v; left %+v", name, g.Policy, l.changes(group), l.states())
+		}
+	}
+}
+
 // TestAChangeIsNotRepeatedOnAStaleCache: a crash has left a change behind, the
 // user has changed the spec back, and the cache does not know it yet.
 func TestAChangeIsNotRepeatedOnAStaleCache(t *testing.T) {

@@ -104,7 +104,7 @@ func (r *SecurityGroupPolicyReconciler) Reconcile(ctx context.Context, p *v1alph
 	}
 	r.noteObserved(p)
 
-	d := decide(p, observed, r.Clock.Now())
+	d := decide(p, observed, r.leavingSince(p), r.Clock.Now())
 	countDrift(p, observed)
 	switch d.step {
 	case stepChange:
@@ -239,7 +239,7 @@ func (r *SecurityGroupPolicyReconciler) readBack(ctx context.Context, p *v1alpha
 		}
 		r.noteObserved(p)
 	}
-	switch d := decide(p, observed, r.Clock.Now()); d.step {
+	switch d := decide(p, observed, r.leavingSince(p), r.Clock.Now()); d.step {
 	case stepNone, stepLookAgain, stepReport:
 		return r.seen(p, observed, d)
 	case stepHold, stepChange, stepRelease, stepSkip:

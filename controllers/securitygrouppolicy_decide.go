@@ -57,10 +57,11 @@ const (
 )
 
 // decide compares what was observed with what is wanted. It is pure: the same
-// resource, observation and time give the same answer.
-func decide(p *v1alpha1.SecurityGroupPolicy, observed string, now time.Time) decision {
+// resource, observation and times give the same answer. Since is when this process
+// looked first at the group of a resource that is being deleted.
+func decide(p *v1alpha1.SecurityGroupPolicy, observed string, since, now time.Time) decision {
 	if !p.DeletionTimestamp.IsZero() {
-		return decideRestore(p, observed, now)
+		return decideRestore(p, observed, since, now)
 	}
 	desired := ecs.CanonicalPolicy(p.Spec.InnerAccessPolicy)
 	mayWrite := p.Spec.ManagementPolicy != v1alpha1.ManagementObserve
@@ -70,7 +71,7 @@ func decide(p *v1alpha1.SecurityGroupPolicy, observed string, now time.Time) dec
 		}
 	}
 	switch {
-	case unsettled(p, observed, now):
+	case unsettled(p, observed) && now.Before(p.Status.LastModification.Time.Add(settling)):
 		return decision{step: stepLookAgain, wait: lookAgainIn(p, now)}
 	case observed == desired:
 		return decision{step: stepNone}
@@ -105,8 +106,11 @@ func decidePending(p *v1alpha1.SecurityGroupPolicy, observed, desired string) (d
 	return decision{}, false
 }
 
-// decideRestore is decide for a resource that is being deleted.
-func decideRestore(p *v1alpha1.SecurityGroupPolicy, observed string, now time.Time) decision {
+// decideRestore is decide for a resource that is being deleted. To let it go is
+// final, so one look that shows the original value is not enough where a change may
+// have been made that no look has shown: the value has to stay for as long as reads
+// may lag, however long ago the change was.
+func decideRestore(p *v1alpha1.SecurityGroupPolicy, observed string, since, now time.Time) decision {
 	original, last := p.Status.OriginalInnerAccessPolicy, p.Status.LastModification
 	if p.Spec.ManagementPolicy == v1alpha1.ManagementObserve {
 		return decision{step: stepSkip, because: "managementPolicy Observe forbids to change it"}
@@ -116,13 +120,14 @@ func decideRestore(p *v1alpha1.SecurityGroupPolicy, observed string, now time.Ti
 			return d
 		}
 	}
+	settled := !now.Before(since.Add(settling))
 	switch {
-	case p.Status.PendingModification != nil && now.Before(p.DeletionTimestamp.Add(settling)):
+	case p.Status.PendingModification != nil && !settled:
 		// A request whose outcome is not known may still take effect.
 		return decision{step: stepLookAgain, wait: settling / 3}
 	case last == nil, last.Cause == v1alpha1.CauseRestore, original == "":
 		return decision{step: stepRelease}
-	case unsettled(p, observed, now):
+	case unsettled(p, observed) && !settled:
 		return decision{step: stepLookAgain, wait: lookAgainIn(p, now)}
 	case observed == original:
 		return decision{step: stepRelease}
@@ -134,10 +139,9 @@ func decideRestore(p *v1alpha1.SecurityGroupPolicy, observed string, now time.Ti
 
 // unsettled tells whether an observation may be older than the last change: it
 // shows the value from before, and no read has shown the new one yet.
-func unsettled(p *v1alpha1.SecurityGroupPolicy, observed string, now time.Time) bool {
+func unsettled(p *v1alpha1.SecurityGroupPolicy, observed string) bool {
 	last := p.Status.LastModification
-	return last != nil && last.From != last.To && observed == last.From &&
-		p.Status.InnerAccessPolicy != last.To && now.Before(last.Time.Add(settling))
+	return last != nil && last.From != last.To && observed == last.From && p.Status.InnerAccessPolicy != last.To
 }
 
 // lookAgainIn grows with the age of the change: one second at first.

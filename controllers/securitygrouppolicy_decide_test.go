@@ -137,11 +137,15 @@ func TestDecide(t *testing.T) {
 			p.Status.OriginalInnerAccessPolicy = "Accept"
 			p.Status.PendingModification = pending("Accept", "Drop", v1alpha1.CauseSpec)
 		}), decision{step: stepLookAgain, wait: settling / 3}},
-		"deleted: the answer to a change was lost long ago": {"Drop", "Accept", deleted(func(p *policy) {
-			p.DeletionTimestamp = new(ago(time.Minute))
+		"deleted: the answer was lost long ago, and the first look shows nothing of the change": {"Drop", "Accept", deleted(func(p *policy) {
+			p.DeletionTimestamp = new(ago(time.Hour))
 			p.Status.OriginalInnerAccessPolicy = "Accept"
 			p.Status.PendingModification = pending("Accept", "Drop", v1alpha1.CauseSpec)
-		}), decision{step: stepRelease}},
+		}), decision{step: stepLookAgain, wait: settling / 3}},
+		"deleted: no look has ever shown the change, and this is the first one for long": {"Drop", "Accept", deleted(func(p *policy) {
+			p.Status.InnerAccessPolicy, p.Status.OriginalInnerAccessPolicy = "Accept", "Accept"
+			p.Status.LastModification = last("Accept", "Drop", v1alpha1.CauseSpec, time.Hour)
+		}), decision{step: stepLookAgain, wait: 5 * time.Second}},
 		"deleted right after a change that reads do not show yet": {"Drop", "Accept", deleted(func(p *policy) {
 			p.Status.InnerAccessPolicy, p.Status.OriginalInnerAccessPolicy = "Accept", "Accept"
 			p.Status.LastModification = last("Accept", "Drop", v1alpha1.CauseSpec, 2*time.Second)
@@ -159,9 +163,35 @@ func TestDecide(t *testing.T) {
 			if c.given != nil {
 				c.given(p)
 			}
-			got := decide(p, c.observed, noon)
+			got := decide(p, c.observed, noon, noon)
 			if diff := cmp.Diff(c.want, got, cmp.AllowUnexported(decision{})); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
+			}
+		})
+	}
+}
+
+// A look that shows the original value may be one that lags; not so if all looks of
+// half a minute have.
+func TestADeletedResourceIsLetGoOnlyAfterLooksForLongEnough(t *testing.T) {
+	for name, given := range map[string]func(*v1alpha1.SecurityGroupPolicy){
+		"the answer to a change was lost": func(p *v1alpha1.SecurityGroupPolicy) {
+			p.Status.PendingModification = &v1alpha1.PendingModification{ClientToken: "token", From: "Accept", To: "Drop", Cause: v1alpha1.CauseSpec}
+		},
+		"no look has shown the change": func(p *v1alpha1.SecurityGroupPolicy) {
+			p.Status.InnerAccessPolicy = "Accept"
+			p.Status.LastModification = &v1alpha1.Modification{From: "Accept", To: "Drop", Cause: v1alpha1.CauseSpec, Time: ago(time.Hour)}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &v1alpha1.SecurityGroupPolicy{}
+			p.Spec.InnerAccessPolicy, p.Status.OriginalInnerAccessPolicy = "Drop", "Accept"
+			p.DeletionTimestamp = new(ago(time.Hour))
+			given(p)
+			for looked, want := range map[time.Duration]step{0: stepLookAgain, settling - 1: stepLookAgain, settling: stepRelease} {
+				if d := decide(p, "Accept", noon.Add(-looked), noon); d.step != want {
+					t.Errorf("after looks for %v: %+v, want step %v", looked, d, want)
+				}
 			}
 		})
 	}

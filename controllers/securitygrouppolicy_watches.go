@@ -50,6 +50,7 @@ type memory struct {
 	observed map[types.NamespacedName]time.Time
 	running  map[types.NamespacedName]time.Time // passes, by their beginning
 	waiting  map[types.NamespacedName]time.Time // for its turn to own a group, since when
+	leaving  map[types.NamespacedName]time.Time // being deleted, by the first look since
 }
 
 func (m *memory) reset() {
@@ -57,6 +58,7 @@ func (m *memory) reset() {
 	m.observed = map[types.NamespacedName]time.Time{}
 	m.running = map[types.NamespacedName]time.Time{}
 	m.waiting = map[types.NamespacedName]time.Time{}
+	m.leaving = map[types.NamespacedName]time.Time{}
 }
 
 // enter notes that a pass runs, until its end is called.
@@ -103,19 +105,35 @@ func (r *SecurityGroupPolicyReconciler) forget(key types.NamespacedName) {
 	defer r.memory.mu.Unlock()
 	delete(r.memory.observed, key)
 	delete(r.memory.waiting, key)
+	delete(r.memory.leaving, key)
 }
 
 // waitedFor is how long a resource has had to wait for another to be looked at.
 func (r *SecurityGroupPolicyReconciler) waitedFor(p *v1alpha1.SecurityGroupPolicy) time.Duration {
-	key, m := client.ObjectKeyFromObject(p), &r.memory
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	since, waits := m.waiting[key]
-	if !waits {
-		since = r.Clock.Now()
-		m.waiting[key] = since
+	return r.Clock.Since(r.firstNoted(r.memory.waiting, p))
+}
+
+// leavingSince is when the group of a resource that is being deleted was first
+// looked at; a look that succeeds is to call it.
+func (r *SecurityGroupPolicyReconciler) leavingSince(p *v1alpha1.SecurityGroupPolicy) time.Time {
+	if p.DeletionTimestamp.IsZero() {
+		return time.Time{}
 	}
-	return r.Clock.Since(since)
+	return r.firstNoted(r.memory.leaving, p)
+}
+
+// firstNoted is when a resource came into one of the memory's maps, which is now if
+// it was not there.
+func (r *SecurityGroupPolicyReconciler) firstNoted(in map[types.NamespacedName]time.Time, p *v1alpha1.SecurityGroupPolicy) time.Time {
+	r.memory.mu.Lock()
+	defer r.memory.mu.Unlock()
+	key := client.ObjectKeyFromObject(p)
+	since, noted := in[key]
+	if !noted {
+		since = r.Clock.Now()
+		in[key] = since
+	}
+	return since
 }
 
 // noteMayGo ends such a wait.
