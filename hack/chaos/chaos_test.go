@@ -139,7 +139,9 @@ func TestAFaultyOperatorIsFound(t *testing.T) {
 	to := func(policy, token string) ecssim.Effect {
 		return ecssim.Effect{From: opposite(policy), To: policy, ClientToken: token, ByAPI: token != ""}
 	}
-	restoring := &policy{reasons: 2, spec: v1alpha1.SecurityGroupPolicySpec{DeletionPolicy: v1alpha1.DeletionRestore}}
+	restoring := &policy{reasons: 2, spec: v1alpha1.SecurityGroupPolicySpec{DeletionPolicy: v1alpha1.DeletionRestore},
+		atDeletion: &v1alpha1.SecurityGroupPolicy{ObjectMeta: metav1.ObjectMeta{Generation: 2, Finalizers: []string{v1alpha1.FinalizerRestore}},
+			Status: v1alpha1.SecurityGroupPolicyStatus{ObservedGeneration: 2, LastModification: &v1alpha1.Modification{}}}}
 	for name, c := range map[string]struct {
 		effects             []ecssim.Effect
 		untidy, notRestored bool
@@ -158,5 +160,15 @@ func TestAFaultyOperatorIsFound(t *testing.T) {
 		if why := unrestored(restoring, c.effects); (why != "") != c.notRestored {
 			t.Errorf("%s: not restored: %q", name, why)
 		}
+	}
+
+	left := []ecssim.Effect{to(ecssim.Drop, "a")}
+	restoring.atDeletion.Finalizers = nil
+	if unrestored(restoring, left) == "" {
+		t.Error("a finalizer that was missing at the deletion was not found")
+	}
+	restoring.atDeletion.Status.ObservedGeneration = 1
+	if why := unrestored(restoring, left); why != "" {
+		t.Errorf("Restore that nobody had seen yet: %q", why)
 	}
 }

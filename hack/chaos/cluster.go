@@ -126,10 +126,18 @@ func (w *world) patch(name, patch string) error {
 	})
 }
 
-func (w *world) delete(name string) error {
+// delete deletes a resource and notes what it was at that very moment. An earlier
+// attempt without an answer may have deleted it already.
+func (w *world) delete(r *policy) error {
 	return persist(w.ctx, func() error {
-		p := &v1alpha1.SecurityGroupPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-		return client.IgnoreNotFound(w.cluster.client.Delete(w.ctx, p))
+		p := &v1alpha1.SecurityGroupPolicy{}
+		if err := w.cluster.client.Get(w.ctx, client.ObjectKey{Namespace: namespace, Name: r.name}, p); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		if p.DeletionTimestamp.IsZero() {
+			r.atDeletion = p
+		}
+		return client.IgnoreNotFound(w.cluster.client.Delete(w.ctx, p, client.Preconditions{ResourceVersion: &p.ResourceVersion}))
 	})
 }
 

@@ -41,7 +41,9 @@ type policy struct {
 	startSpec, spec v1alpha1.SecurityGroupPolicySpec
 
 	created, deleted bool
-	outOfBand        int
+	// atDeletion is what the resource was when it was deleted.
+	atDeletion *v1alpha1.SecurityGroupPolicy
+	outOfBand  int
 	// reasons is how many times the driver gave cause to change the group, but for
 	// changes behind the operator's back, which the simulator counts.
 	reasons int
@@ -264,7 +266,7 @@ func (p *plan) delete(r *policy) {
 	}
 	r.deleted = true
 	r.reasons++
-	p.add(laneEdits, fmt.Sprintf("delete %s (%s)", r.name, r.spec.DeletionPolicy), func(w *world) error { return w.delete(r.name) })
+	p.add(laneEdits, fmt.Sprintf("delete %s (%s)", r.name, r.spec.DeletionPolicy), func(w *world) error { return w.delete(r) })
 }
 
 func (p *plan) changeBehind(r *policy) {
