@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -68,9 +69,15 @@ func (m *manager) used(ctx context.Context) (u used, err error) {
 	if u.CPU, err = m.metric(ctx, "process_cpu_seconds_total"); err != nil {
 		return u, err
 	}
+	// A manager is ready a moment before its controllers start, and counts then.
 	u.Passes, err = m.metric(ctx, `controller_runtime_reconcile_total{controller="securitygrouppolicy"`)
+	if errors.Is(err, errNoMetric) {
+		err = nil
+	}
 	return u, err
 }
+
+var errNoMetric = errors.New("no such metric is served")
 
 // metric reads a metric by the beginning of its line; those with further labels
 // are added up.
@@ -92,7 +99,7 @@ func (m *manager) metric(ctx context.Context, name string) (sum float64, err err
 		sum, found = sum+value, true
 	}
 	if !found {
-		return 0, fmt.Errorf("%s serves no %s", m.metrics, name)
+		return 0, fmt.Errorf("%s: %s: %w", m.metrics, name, errNoMetric)
 	}
 	return sum, nil
 }
