@@ -43,6 +43,7 @@ import (
 	"github.com/sgp-operator/sgp-operator/internal/account"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
 	"github.com/sgp-operator/sgp-operator/internal/logging"
+	"github.com/sgp-operator/sgp-operator/internal/slim"
 )
 
 // options are the flags.
@@ -258,6 +259,8 @@ func newManager(ctx context.Context, o *options) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no cluster to work on: run in one, or give --kubeconfig or KUBECONFIG: %w", err)
 	}
+	config.Wrap(slim.Transport("securitygrouppolicies"))
+
 	caches, err := cacheOptions(o)
 	if err != nil {
 		return nil, err
