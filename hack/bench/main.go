@@ -91,7 +91,7 @@ func parse() (options, error) {
 	o := options{}
 	sizes := flag.String("n", "1000,10000", "Numbers of resources to measure with, separated by commas.")
 	flag.DurationVar(&o.latency, "latency", 20*time.Millisecond, "What each call to the simulator takes.")
-	flag.Float64Var(&o.qps, "ecs-qps", 150, "The manager's limit for calls per second and action.")
+	flag.Float64Var(&o.qps, "ecs-qps", 200, "The manager's limit for calls per second and action.")
 	flag.IntVar(&o.burst, "ecs-burst", 20, "The manager's limit for calls at once and action.")
 	flag.IntVar(&o.workers, "workers", 16, "The manager's --max-concurrent-reconciles.")
 	flag.IntVar(&o.edits, "edits", 200, "Number of edits that are timed in each situation.")

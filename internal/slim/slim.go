@@ -1,7 +1,7 @@
 // Package slim takes the managed fields out of what the API server answers before it
-// is decoded. They are half of a resource and of each event of a watch,
-// nobody here looks at them, and client-go reads each event's text several times over.
-// It knows nothing but HTTP.
+// is decoded. They are half of a resource and of each event of a watch, nobody here
+// looks at them, and client-go reads each event's text several times over. It knows
+// nothing but HTTP.
 package slim
 
 import (
