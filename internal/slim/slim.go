@@ -38,6 +38,9 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
+// WrappedRoundTripper lets client-go find the connections behind, to close idle ones.
+func (t *transport) WrappedRoundTripper() http.RoundTripper { return t.RoundTripper }
+
 // opening is how the managed fields begin in the JSON that the API server writes, which
 // has no spaces. Within a text the quotes would be escaped.
 const opening = `"managedFields":[`
