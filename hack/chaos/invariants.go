@@ -121,16 +121,13 @@ func checkLastModification(p *v1alpha1.SecurityGroupPolicy, calls []ecssim.Call)
 
 // unrestored tells whether a deleted resource with Restore has left its group
 // otherwise than it found it, although nobody else had changed it since. Without
-// the finalizer nothing can be put back, which is right only if nobody had looked at
-// the resource since Restore was asked for.
+// the finalizer nothing can be put back, for which there is one excuse: nobody had
+// looked at the resource since its last edit.
 func unrestored(r *policy, effects []ecssim.Effect) string {
 	if r.spec.DeletionPolicy != v1alpha1.DeletionRestore || r.spec.ManagementPolicy == v1alpha1.ManagementObserve {
 		return ""
 	}
-	if p := r.atDeletion; !slices.Contains(p.Finalizers, v1alpha1.FinalizerRestore) {
-		if p.Status.ObservedGeneration == p.Generation && (p.Status.LastModification != nil || p.Status.PendingModification != nil) {
-			return fmt.Sprintf("restored: it had no finalizer when it was deleted; its status was %+v", p.Status)
-		}
+	if p := r.atDeletion; !slices.Contains(p.Finalizers, v1alpha1.FinalizerRestore) && p.Status.ObservedGeneration != p.Generation {
 		return ""
 	}
 	first := slices.IndexFunc(effects, func(e ecssim.Effect) bool { return e.ByAPI })
