@@ -12,7 +12,7 @@ const (
 	ConditionReconciling = "Reconciling"
 
 	// ConditionStalled is True when somebody has to act. The operator still
-	// looks again, slowly, so that nothing needs a restart to recover.
+	// observes again, slowly, so that nothing needs a restart to recover.
 	ConditionStalled = "Stalled"
 
 	// ConditionSuspended is True while spec.suspend keeps the operator from
@@ -25,11 +25,13 @@ const (
 	// ReasonInSync says that the cloud is as declared. Nothing to do.
 	ReasonInSync = "InSync"
 
-	// ReasonProgressing says that a change is under way. Wait a moment.
+	// ReasonProgressing says that a change is under way, that one whose answer was
+	// lost may still take effect, or that another resource of the same group is
+	// tried first. Wait a moment.
 	ReasonProgressing = "Progressing"
 
 	// ReasonDriftDetected says that the group differs from the spec and that
-	// managementPolicy Observe forbids to change it. Correct the group or the
+	// managementPolicy Observe does not allow a change. Correct the group or the
 	// spec, or set managementPolicy to Enforce.
 	ReasonDriftDetected = "DriftDetected"
 
@@ -75,8 +77,9 @@ const (
 	// this namespace. The message says which.
 	ReasonAccountNotReady = "AccountNotReady"
 
-	// ReasonConflict says that an older resource owns the same group; the
-	// message names it. Delete one of the two.
+	// ReasonConflict says that another resource holds the same group, as its
+	// SecurityGroupClaim tells. The message names it if it is in the same
+	// namespace. Delete one of the two, or set managementPolicy to Observe.
 	ReasonConflict = "Conflict"
 
 	// ReasonContested says that somebody keeps undoing the operator's change:
@@ -104,6 +107,10 @@ const (
 	ReasonInvalidSpec = "InvalidSpec"
 )
 
+// CodeAPIServerUnavailable is the code in status.lastError where the API server did not
+// answer, so that the account or the claim could not be read.
+const CodeAPIServerUnavailable = "APIServerUnavailable"
+
 // DefaultAccountName is the ECSAccount that is used where a resource names none.
 const DefaultAccountName = "default"
 
@@ -121,6 +128,10 @@ const (
 	// EventRestoreSkipped tells that the group was left as it is at deletion
 	// although deletionPolicy is Restore, and why.
 	EventRestoreSkipped = "RestoreSkipped"
+
+	// EventRequestIgnored tells that the value of the annotation
+	// ecs.alibabacloud.com/reconcile-requested-at is too long to be handled.
+	EventRequestIgnored = "RequestIgnored"
 )
 
 const (
@@ -129,8 +140,12 @@ const (
 	FinalizerRestore = "ecs.alibabacloud.com/restore"
 
 	// AnnotationReconcileRequestedAt has the cloud observed at once whenever it
-	// gets a new value, of any text.
+	// gets a new value, of any text of up to MaxReconcileRequest bytes.
 	AnnotationReconcileRequestedAt = "ecs.alibabacloud.com/reconcile-requested-at"
+
+	// MaxReconcileRequest is the length in bytes up to which a value of that
+	// annotation is handled. A longer one is ignored, with an event.
+	MaxReconcileRequest = 256
 
 	// AnnotationAbandon set to "true" gives up on putting back the original
 	// value, so that a resource whose deletion waits for the cloud can go.

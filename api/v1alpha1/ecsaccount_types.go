@@ -125,7 +125,7 @@ type RateLimit struct {
 // ECSAccountStatus tells whether an account can be used.
 type ECSAccountStatus struct {
 	// observedGeneration is the generation of the spec that the status speaks of;
-	// -1 until the account has been looked at.
+	// -1 until the account has been reconciled.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// accountId is the Alibaba Cloud account that the credentials belong to.

@@ -24,7 +24,8 @@ var (
 )
 
 func addKnownTypes(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion, &SecurityGroupPolicy{}, &SecurityGroupPolicyList{}, &ECSAccount{}, &ECSAccountList{})
+	scheme.AddKnownTypes(GroupVersion, &SecurityGroupPolicy{}, &SecurityGroupPolicyList{}, &SecurityGroupClaim{}, &SecurityGroupClaimList{},
+		&ECSAccount{}, &ECSAccountList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 }

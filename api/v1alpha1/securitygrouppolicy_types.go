@@ -125,7 +125,7 @@ type AccountReference struct {
 // what went wrong.
 type SecurityGroupPolicyStatus struct {
 	// observedGeneration is the generation of the spec that the status speaks
-	// of; -1 until the resource has been looked at.
+	// of; -1 until the resource has been reconciled.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
@@ -134,17 +134,18 @@ type SecurityGroupPolicyStatus struct {
 	InnerAccessPolicy string `json:"innerAccessPolicy,omitempty"`
 
 	// originalInnerAccessPolicy is what was observed before this resource's
-	// first change. It is never overwritten.
+	// first change that took effect. It is never overwritten.
 	// +optional
 	OriginalInnerAccessPolicy string `json:"originalInnerAccessPolicy,omitempty"`
 
-	// lastModification is the last successful change of the group.
+	// lastModification is the last change of the group that took effect.
 	// +optional
 	LastModification *Modification `json:"lastModification,omitempty"`
 
 	// pendingModification is written before a change is sent and goes once its
-	// outcome is known. After a crash it makes the same request be repeated, so
-	// that ECS answers with the first one's effect.
+	// outcome is known. While it is there the change may still take effect. It is
+	// repeated only while the spec asks for its value, and then as the same
+	// request, so that ECS answers with the first one's effect.
 	// +optional
 	PendingModification *PendingModification `json:"pendingModification,omitempty"`
 
@@ -155,8 +156,8 @@ type SecurityGroupPolicyStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	DriftCorrections []metav1.Time `json:"driftCorrections,omitempty"`
 
-	// lastError is the last failed call to the cloud; the next success clears
-	// it. A failure that repeats unchanged is written again every 5 minutes at
+	// lastError is the last failed call, to the cloud or to what a call needs; the
+	// next success clears it. A failure that repeats unchanged is written again every 5 minutes at
 	// most.
 	// +optional
 	LastError *CallError `json:"lastError,omitempty"`
@@ -176,9 +177,10 @@ type SecurityGroupPolicyStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// Modification is a change of a group that ECS has confirmed.
+// Modification is a change of a group that took effect.
 type Modification struct {
-	// requestId is what ECS answered, for its audit log and support.
+	// requestId is what ECS answered, for its audit log and support. It is absent
+	// where the answer was lost and only a later observation showed the effect.
 	// +optional
 	RequestID string `json:"requestId,omitempty"`
 	// from is the policy before.
@@ -187,12 +189,17 @@ type Modification struct {
 	To string `json:"to"`
 	// cause is Spec, Drift or Restore.
 	Cause ModificationCause `json:"cause"`
-	// time at which ECS confirmed it.
+	// time at which ECS confirmed it, or an observation first showed it.
 	Time metav1.Time `json:"time"`
+	// account is the ECSAccount it was made through, or (manager) for the
+	// manager's own credentials.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Account string `json:"account,omitempty"`
 }
 
 // PendingModification is a change of a group that was sent, or is about to be,
-// and whose outcome is not known.
+// and whose outcome is not known, with everything that the request is made of.
 type PendingModification struct {
 	// clientToken makes a repetition of the request have no second effect.
 	ClientToken string `json:"clientToken"`
@@ -202,14 +209,27 @@ type PendingModification struct {
 	To string `json:"to"`
 	// cause is Spec, Drift or Restore.
 	Cause ModificationCause `json:"cause"`
+	// time at which the request was written down, right before it was sent.
+	// +optional
+	Time metav1.Time `json:"time,omitzero"`
+	// account is the ECSAccount whose credentials sign the request, or (manager)
+	// for the manager's own.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Account string `json:"account,omitempty"`
+	// ownerAccount is the parameter OwnerAccount of the request.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	OwnerAccount string `json:"ownerAccount,omitempty"`
 }
 
-// CallError is a failed call to the cloud.
+// CallError is a failed call to the cloud, or to what a call needs.
 type CallError struct {
 	// action of the API, for example ModifySecurityGroupPolicy.
 	Action string `json:"action"`
-	// code that ECS answered, for example InvalidSecurityGroupId.NotFound; empty
-	// if there was no answer.
+	// code that ECS answered, for example InvalidSecurityGroupId.NotFound, or one
+	// of the operator's own: Timeout, ConnectionFailed, InvalidResponse,
+	// NoCredentials, APIServerUnavailable.
 	// +optional
 	Code string `json:"code,omitempty"`
 	// httpStatus of the answer; 0 if there was none.

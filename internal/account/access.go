@@ -11,28 +11,41 @@ import (
 )
 
 // allowed tells whether a resource may use an account, given the labels of its
-// namespace. It is the one place that decides that.
+// namespace. It is the one place that decides that. Who may not use an account does
+// not learn whether there is one.
 func allowed(a *v1alpha1.ECSAccount, namespaceLabels map[string]string, p *v1alpha1.SecurityGroupPolicy) error {
-	if a.Spec.AllowedNamespaces == nil {
-		return notReady("ECSAccount %q may not be used from namespace %q: its allowedNamespaces names nobody", a.Name, p.Namespace)
-	}
-	selector, err := metav1.LabelSelectorAsSelector(&a.Spec.AllowedNamespaces.Selector)
-	if err != nil {
-		return notReady("ECSAccount %q cannot be used: its allowedNamespaces.selector is not valid", a.Name)
+	if !allowsNamespace(a, namespaceLabels) {
+		return notAllowed("%s", unknown(NameFor(p), p.Namespace))
 	}
 	switch {
-	case !selector.Matches(labels.Set(namespaceLabels)):
-		return notReady("ECSAccount %q may not be used from namespace %q: its allowedNamespaces does not match it", a.Name, p.Namespace)
 	case !matchesAny(a.Spec.AllowedRegions, p.Spec.RegionID):
-		return notReady("ECSAccount %q may not be used for region %s: its allowedRegions does not name it", a.Name, p.Spec.RegionID)
+		return notAllowed("ECSAccount %q may not be used for region %s: its allowedRegions does not name it", a.Name, p.Spec.RegionID)
 	case !matchesAny(a.Spec.AllowedSecurityGroupIDs, p.Spec.SecurityGroupID):
-		return notReady("ECSAccount %q may not be used for security group %s: its allowedSecurityGroupIds does not name it", a.Name, p.Spec.SecurityGroupID)
+		return notAllowed("ECSAccount %q may not be used for security group %s: its allowedSecurityGroupIds does not name it", a.Name, p.Spec.SecurityGroupID)
 	}
 	return nil
 }
 
+func allowsNamespace(a *v1alpha1.ECSAccount, namespaceLabels map[string]string) bool {
+	if a.Spec.AllowedNamespaces == nil {
+		return false
+	}
+	selector, err := metav1.LabelSelectorAsSelector(&a.Spec.AllowedNamespaces.Selector)
+	return err == nil && selector.Matches(labels.Set(namespaceLabels))
+}
+
+// unknown is what is said of an account that does not exist, and of one that may not
+// be used, so that nobody can tell them apart.
+func unknown(account, namespace string) string {
+	return fmt.Sprintf("ECSAccount %q cannot be used from namespace %q: it does not exist, or its allowedNamespaces does not match the namespace", account, namespace)
+}
+
 func notReady(format string, args ...any) error {
 	return &NotReadyError{Reason: fmt.Sprintf(format, args...)}
+}
+
+func notAllowed(format string, args ...any) error {
+	return &NotReadyError{Reason: fmt.Sprintf(format, args...), NotAllowed: true}
 }
 
 // matchesAny tells whether one of the patterns matches, or there are none.

@@ -61,7 +61,12 @@ type Options struct {
 }
 
 // NotReadyError says why an account cannot be used, in words fit to be shown.
-type NotReadyError struct{ Reason string }
+type NotReadyError struct {
+	Reason string
+	// NotAllowed says that an administrator does not let the resource use the
+	// account. Otherwise the account or its keys are missing or malformed.
+	NotAllowed bool
+}
 
 func (e *NotReadyError) Error() string { return e.Reason }
 
@@ -141,33 +146,37 @@ func (r *Resolver) newLease(s settings, first *session) *lease {
 	return l
 }
 
-// Client returns the client for a resource. A NotReadyError says why there is
-// none.
-func (r *Resolver) Client(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (*ecs.Client, error) {
+// Client returns the client for a resource, and the name of the account that it works
+// for: v1alpha1.OwnAccount for the manager's own credentials. A NotReadyError says why
+// there is none.
+func (r *Resolver) Client(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (client *ecs.Client, name string, err error) {
 	a, err := r.account(ctx, p)
 	switch {
 	case err != nil:
-		return nil, err
+		return nil, "", err
 	case a == nil && r.options.RequireAccount:
-		return nil, notReady("spec.accountRef is missing: this manager does not lend its own credentials (--require-account)")
+		return nil, "", notReady("spec.accountRef is missing: this manager does not lend its own credentials (--require-account)")
 	case a == nil && r.ownErr != nil:
-		return nil, r.ownErr
+		return nil, "", r.ownErr
 	case a == nil:
-		return r.own.client, nil
+		return r.own.client, v1alpha1.OwnAccount, nil
 	}
 	namespace := &metav1.PartialObjectMetadata{}
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 	if err := r.options.Cache.Get(ctx, types.NamespacedName{Name: p.Namespace}, namespace); err != nil {
-		return nil, fmt.Errorf("read the labels of namespace %s: %w", p.Namespace, err)
+		return nil, "", fmt.Errorf("read the labels of namespace %s: %w", p.Namespace, err)
 	}
 	if err := allowed(a, namespace.Labels, p); err != nil {
-		return nil, err
+		return nil, "", err
+	}
+	if !a.DeletionTimestamp.IsZero() {
+		return nil, "", notReady("ECSAccount %q is being deleted", a.Name)
 	}
 	l, err := r.lease(ctx, a)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return l.client, nil
+	return l.client, a.Name, nil
 }
 
 // account is the ECSAccount that a resource uses, or nil for the manager's own
@@ -177,14 +186,12 @@ func (r *Resolver) account(ctx context.Context, p *v1alpha1.SecurityGroupPolicy)
 	a := &v1alpha1.ECSAccount{}
 	err := r.options.Cache.Get(ctx, types.NamespacedName{Name: name}, a)
 	switch {
-	case err == nil && !a.DeletionTimestamp.IsZero():
-		return nil, notReady("ECSAccount %q is being deleted", name)
 	case err == nil:
 		return a, nil
 	case !apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("read ECSAccount %s: %w", name, err)
 	case p.Spec.AccountRef != nil:
-		return nil, notReady("ECSAccount %q does not exist", name)
+		return nil, notReady("%s", unknown(name, p.Namespace))
 	}
 	return nil, nil
 }

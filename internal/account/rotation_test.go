@@ -43,7 +43,7 @@ func (w *world) edit(t *testing.T, edit func(*v1alpha1.ECSAccountSpec)) {
 
 func (w *world) client(t *testing.T) *ecs.Client {
 	t.Helper()
-	c, err := w.Client(t.Context(), policy("prod", "sg-1"))
+	c, _, err := w.Client(t.Context(), policy("prod", "sg-1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestTheEndpointOfAnAccount(t *testing.T) {
 		t.Errorf("%d calls there: %v", len(elsewhere.sim.Calls()), err)
 	}
 	w.edit(t, func(s *v1alpha1.ECSAccountSpec) { s.Endpoint = "http://ecs.example.com" })
-	_, err := w.Client(t.Context(), policy("prod", "sg-1"))
+	_, _, err := w.Client(t.Context(), policy("prod", "sg-1"))
 	wantNotReady(t, err, `"prod"`, "not encrypted")
 	w.options.AllowInsecure = true
 	w.Forget("prod") // as after a restart with the flag
@@ -197,7 +197,7 @@ func TestADeletedSecretIsUsedNoLonger(t *testing.T) {
 	if err := w.cluster.Delete(t.Context(), keySecretOf("", "")); err != nil {
 		t.Fatal(err)
 	}
-	_, err := w.Client(t.Context(), policy("prod", "sg-1"))
+	_, _, err := w.Client(t.Context(), policy("prod", "sg-1"))
 	wantNotReady(t, err, "sgp-system/keys does not exist")
 	if len(w.leases) != 0 {
 		t.Error("its keys are still kept")
@@ -248,7 +248,7 @@ func TestAnAPIServerThatIsAwayIsNoVerdict(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, worldOptions{objects: []client.Object{account("prod", withSecret), keySecretOf(keyID, keySecret)}, edit: hide})
-			_, err := w.Client(t.Context(), policy("prod", "sg-1"))
+			_, _, err := w.Client(t.Context(), policy("prod", "sg-1"))
 			if _, verdict := errors.AsType[*NotReadyError](err); !errors.Is(err, away) || verdict {
 				t.Errorf("got %v, want an error that is tried again", err)
 			}

@@ -81,7 +81,7 @@ func TestSecretThatCannotBeUsed(t *testing.T) {
 				objects = append(objects, tt.secret)
 			}
 			w := newWorld(t, worldOptions{objects: objects})
-			_, err := w.Client(t.Context(), policy("prod", "sg-1"))
+			_, _, err := w.Client(t.Context(), policy("prod", "sg-1"))
 			wantNotReady(t, err, tt.words...)
 			if diff := cmp.Diff(tt.read, w.secretsRead()); diff != "" {
 				t.Errorf("Secrets read (-want +got):\n%s", diff)
@@ -176,7 +176,7 @@ func TestTheNamespaceOfAResourceMustBeKnown(t *testing.T) {
 	w := newWorld(t, worldOptions{objects: []client.Object{account("prod", withSecret), keySecretOf(keyID, keySecret)}})
 	p := policy("prod", "sg-1")
 	p.Namespace = "unknown"
-	_, err := w.Client(t.Context(), p)
+	_, _, err := w.Client(t.Context(), p)
 	if _, ok := errors.AsType[*NotReadyError](err); err == nil || ok {
 		t.Errorf("got %v, want an error that is tried again", err)
 	}

@@ -173,11 +173,12 @@ func (w *world) changes() int {
 // observe reads the group of a policy as a reconciler would.
 func (w *world) observe(t *testing.T, p *v1alpha1.SecurityGroupPolicy) (string, error) {
 	t.Helper()
-	c, err := w.Client(t.Context(), p)
+	c, _, err := w.Client(t.Context(), p)
 	if err != nil {
 		return "", err
 	}
-	return c.Observe(t.Context(), ecs.Group{RegionID: p.Spec.RegionID, SecurityGroupID: p.Spec.SecurityGroupID}, ratelimit.Finish)
+	policy, _, err := c.Observe(t.Context(), ecs.Group{RegionID: p.Spec.RegionID, SecurityGroupID: p.Spec.SecurityGroupID}, ratelimit.Finish)
+	return policy, err
 }
 
 // policy is a resource in the namespace shop for a group; account may be empty.

@@ -62,7 +62,7 @@ func benchClient(b *testing.B, endpoint string) *ecs.Client {
 }
 
 func observe(ctx context.Context, c *ecs.Client) error {
-	policy, err := c.Observe(ctx, group, ratelimit.Resync)
+	policy, _, err := c.Observe(ctx, group, ratelimit.Resync)
 	if err == nil && policy != ecs.Drop {
 		err = fmt.Errorf("observed %q", policy)
 	}
@@ -98,7 +98,7 @@ func BenchmarkModify(b *testing.B) {
 	c := benchClient(b, benchServer(b).URL)
 	b.ReportAllocs()
 	for b.Loop() {
-		if id, err := c.Modify(b.Context(), group, ecs.Drop, ecs.NewClientToken()); err != nil || id == "" {
+		if id, _, err := c.Modify(b.Context(), group, ecs.Drop, ecs.NewClientToken()); err != nil || id == "" {
 			b.Fatalf("%q, %v", id, err)
 		}
 	}

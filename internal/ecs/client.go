@@ -119,48 +119,47 @@ func New(options Options) *Client {
 	return &Client{options: options, governors: map[stream]*ratelimit.Governor{}}
 }
 
-// Observe reads the inner access policy of a group, Accept or Drop. With a
-// priority other than ratelimit.Finish a call that has no turn fails with the
-// class Held.
-func (c *Client) Observe(ctx context.Context, g Group, p ratelimit.Priority) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout+maxTurnWait)
+// Observe reads the inner access policy of a group, Accept or Drop. A wait other than
+// zero says that nothing was sent, and when to come back to stay below the rate limit.
+func (c *Client) Observe(ctx context.Context, g Group, p ratelimit.Priority) (policy string, wait time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout+maxWait)
 	defer cancel()
-	answer, err := c.call(ctx, ActionObserve, g, p, map[string]string{
+	answer, wait, err := c.call(ctx, ActionObserve, g, p, map[string]string{
 		// The policy stands beside the rules, which cannot be left out: these
 		// two keep a group with 1,000 rules as cheap as an empty one.
 		"MaxResults": "10",
 		"Direction":  "ingress",
 	})
-	if err != nil {
-		return "", err
+	if err != nil || wait > 0 {
+		return "", wait, err
 	}
-	policy := CanonicalPolicy(answer.group.InnerAccessPolicy)
+	policy = CanonicalPolicy(answer.group.InnerAccessPolicy)
 	if policy == "" || answer.group.SecurityGroupID != g.SecurityGroupID {
-		return "", answer.invalid(ActionObserve, "the answer does not hold the inner access policy of the group")
+		return "", 0, answer.invalid(ActionObserve, "the answer does not hold the inner access policy of the group")
 	}
-	return policy, nil
+	return policy, 0, nil
 }
 
 // Modify sets the inner access policy of a group and returns ECS's request id.
 // Repeated with the same client token it has no second effect, and returns the
-// first one's request id.
-func (c *Client) Modify(ctx context.Context, g Group, policy, clientToken string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout+maxTurnWait)
+// first one's request id. A wait other than zero says that nothing was sent.
+func (c *Client) Modify(ctx context.Context, g Group, policy, clientToken string) (requestID string, wait time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout+maxWait)
 	defer cancel()
-	answer, err := c.call(ctx, ActionModify, g, ratelimit.Finish, map[string]string{
+	answer, wait, err := c.call(ctx, ActionModify, g, ratelimit.Finish, map[string]string{
 		"InnerAccessPolicy": policy,
 		"ClientToken":       clientToken,
 	})
-	if err != nil {
-		return "", err
+	if err != nil || wait > 0 {
+		return "", wait, err
 	}
 	if answer.requestID == "" {
-		return "", answer.invalid(ActionModify, "the answer does not hold a request id")
+		return "", 0, answer.invalid(ActionModify, "the answer does not hold a request id")
 	}
-	return answer.requestID, nil
+	return answer.requestID, 0, nil
 }
 
-func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.Priority, query map[string]string) (*answer, error) {
+func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.Priority, query map[string]string) (*answer, time.Duration, error) {
 	query["RegionId"] = g.RegionID
 	query["SecurityGroupId"] = g.SecurityGroupID
 	if g.OwnerAccount != "" {
@@ -168,18 +167,18 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 	}
 	scheme, host, err := c.options.Endpoint.resolve("ecs", g.RegionID)
 	if err != nil {
-		return nil, &Error{Action: action, Class: Invalid, Code: "InvalidRegionId", Message: err.Error()}
+		return nil, 0, &Error{Action: action, Class: Invalid, Code: "InvalidRegionId", Message: err.Error()}
 	}
 	credential, err := c.options.Credentials.Credential(ctx)
 	if err != nil {
 		if known, ok := errors.AsType[*Error](err); ok {
-			return nil, known
+			return nil, 0, known
 		}
-		return nil, &Error{Action: action, Class: NoCredentials, Code: CodeNoCredentials, Message: redact(err.Error())}
+		return nil, 0, &Error{Action: action, Class: NoCredentials, Code: CodeNoCredentials, Message: redact(err.Error())}
 	}
 	governor := c.governor(stream{g.RegionID, action})
-	if err := c.admit(ctx, governor, action, g, p); err != nil {
-		return nil, err
+	if wait, err := c.admit(ctx, governor, action, g, p); wait > 0 || err != nil {
+		return nil, wait, err
 	}
 
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
@@ -190,33 +189,33 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 	governor.Done(outcome(failure))
 	c.options.Credentials.Judge(credential, failure)
 	if failure != nil {
-		return nil, failure
+		return nil, 0, failure
 	}
-	return answer, nil
+	return answer, 0, nil
 }
 
-// maxTurnWait bounds how long a pass that has begun waits for its next turn.
-const maxTurnWait = 5 * time.Second
+// maxWait bounds how long a reconciliation that has begun waits for its next token.
+const maxWait = 5 * time.Second
 
-// admit waits for a turn where the pass has begun, and tells everybody else when
-// to come back.
-func (c *Client) admit(ctx context.Context, governor *ratelimit.Governor, action string, g Group, p ratelimit.Priority) error {
-	deadline := c.options.Now().Add(maxTurnWait)
+// admit waits for a token where the reconciliation has begun, and tells everybody else
+// when to come back.
+func (c *Client) admit(ctx context.Context, governor *ratelimit.Governor, action string, g Group, p ratelimit.Priority) (time.Duration, error) {
+	deadline := c.options.Now().Add(maxWait)
 	for {
 		wait, waited := governor.Take(g.SecurityGroupID, p)
 		if wait == 0 {
 			metrics.ThrottleWait.Observe(waited.Seconds())
-			return nil
+			return 0, nil
 		}
 		if p != ratelimit.Finish || c.options.Now().Add(wait).After(deadline) {
-			return &Error{Action: action, Class: Held, RetryAfter: wait, Message: "held back to stay below the rate limit"}
+			return wait, nil
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return lost(action, ctx.Err())
+			return 0, lost(action, ctx.Err())
 		}
 	}
 }

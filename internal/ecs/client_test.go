@@ -83,20 +83,20 @@ func TestObserveAndModify(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, sim := newClient(t, func(o *ecs.Options) { o.Credentials = credential })
-			if got, err := c.Observe(t.Context(), group, ratelimit.Edit); err != nil || got != ecs.Accept {
+			if got, _, err := c.Observe(t.Context(), group, ratelimit.Edit); err != nil || got != ecs.Accept {
 				t.Fatalf("%q, %v", got, err)
 			}
 			owned := group
 			owned.OwnerAccount = "owner@example.com"
 			clientToken := ecs.NewClientToken()
-			id, err := c.Modify(t.Context(), owned, ecs.Drop, clientToken)
+			id, _, err := c.Modify(t.Context(), owned, ecs.Drop, clientToken)
 			if err != nil || id == "" {
 				t.Fatalf("%q, %v", id, err)
 			}
-			if again, err := c.Modify(t.Context(), owned, ecs.Drop, clientToken); err != nil || again != id {
+			if again, _, err := c.Modify(t.Context(), owned, ecs.Drop, clientToken); err != nil || again != id {
 				t.Errorf("repeated: %q, %v, want %q", again, err, id)
 			}
-			if got, err := c.Observe(t.Context(), group, ratelimit.Edit); err != nil || got != ecs.Drop {
+			if got, _, err := c.Observe(t.Context(), group, ratelimit.Edit); err != nil || got != ecs.Drop {
 				t.Errorf("afterwards %q, %v", got, err)
 			}
 			call := sim.Calls()[1]
@@ -120,7 +120,7 @@ func TestEveryKindOfWrongKeyIsDenied(t *testing.T) {
 	} {
 		t.Run(code, func(t *testing.T) {
 			c, _ := newClient(t, func(o *ecs.Options) { o.Credentials = credential })
-			_, err := c.Observe(t.Context(), group, ratelimit.Edit)
+			_, _, err := c.Observe(t.Context(), group, ratelimit.Edit)
 			if e := wantError(t, err, ecs.Denied, code); e.RequestID == "" || e.HTTPStatus < 400 {
 				t.Errorf("%+v", e)
 			}
@@ -136,7 +136,7 @@ func TestNoAnswerAtAll(t *testing.T) {
 			<-r.Context().Done()
 		}))
 		defer server.Close()
-		_, err := clientOf(t, server.URL).Observe(ctx, group, ratelimit.Edit)
+		_, _, err := clientOf(t, server.URL).Observe(ctx, group, ratelimit.Edit)
 		if e := wantError(t, err, ecs.Unavailable, ecs.CodeCanceled); !errors.Is(e, context.Canceled) {
 			t.Errorf("%v is not context.Canceled", err)
 		}
@@ -144,14 +144,14 @@ func TestNoAnswerAtAll(t *testing.T) {
 	t.Run("the time limit", func(t *testing.T) {
 		c, sim := newClient(t, func(o *ecs.Options) { o.Timeout = 50 * time.Millisecond })
 		sim.Inject(ecssim.Fault{Kind: ecssim.HangAfter})
-		_, err := c.Modify(t.Context(), group, ecs.Drop, ecs.NewClientToken())
+		_, _, err := c.Modify(t.Context(), group, ecs.Drop, ecs.NewClientToken())
 		if e := wantError(t, err, ecs.Unavailable, ecs.CodeTimeout); !errors.Is(e, context.DeadlineExceeded) {
 			t.Errorf("%v is not context.DeadlineExceeded", err)
 		}
 	})
 	t.Run("nobody listens", func(t *testing.T) {
 		c := clientOf(t, "http://127.0.0.1:1")
-		_, err := c.Observe(t.Context(), group, ratelimit.Edit)
+		_, _, err := c.Observe(t.Context(), group, ratelimit.Edit)
 		if e := wantError(t, err, ecs.Unavailable, ecs.CodeConnectionFailed); strings.Contains(e.Message, "RegionId") {
 			t.Errorf("the query is in the message: %q", e.Message)
 		}
@@ -198,7 +198,7 @@ func TestAnswersThatAreNotECSs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { c.answer(w) }))
 			defer server.Close()
-			_, err := clientOf(t, server.URL).Observe(t.Context(), group, ratelimit.Edit)
+			_, _, err := clientOf(t, server.URL).Observe(t.Context(), group, ratelimit.Edit)
 			if e := wantError(t, err, c.class, c.code); e.HTTPStatus != c.status {
 				t.Errorf("status %d, want %d", e.HTTPStatus, c.status)
 			}
@@ -216,14 +216,13 @@ func TestWaitsThatECSAnnouncesAreRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c, sim := newClient(t)
 			sim.Inject(ecssim.Fault{Kind: ecssim.Throttle, Header: map[string]string{header[0]: header[1]}})
-			_, err := c.Observe(t.Context(), group, ratelimit.Edit)
+			_, _, err := c.Observe(t.Context(), group, ratelimit.Edit)
 			e, _ := errors.AsType[*ecs.Error](err)
 			if e == nil || e.Class != ecs.Throttled || e.RetryAfter != 3*time.Second {
 				t.Fatalf("%+v, want to wait 3 s", e)
 			}
-			_, err = c.Observe(t.Context(), group, ratelimit.Edit)
-			if e, _ := errors.AsType[*ecs.Error](err); e == nil || e.Class != ecs.Held || e.RetryAfter < 2*time.Second || sim.CallCount("") != 1 {
-				t.Errorf("called again before the time: %+v, %d calls", e, sim.CallCount(""))
+			if _, wait, err := c.Observe(t.Context(), group, ratelimit.Edit); err != nil || wait < 2*time.Second || sim.CallCount("") != 1 {
+				t.Errorf("called again before the time: wait %v, %v, %d calls", wait, err, sim.CallCount(""))
 			}
 		})
 	}
@@ -235,7 +234,7 @@ func TestManyCallsAtOnceShareConnections(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 40 {
-				if _, err := c.Observe(t.Context(), group, ratelimit.Edit); err != nil {
+				if _, _, err := c.Observe(t.Context(), group, ratelimit.Edit); err != nil {
 					t.Error(err)
 				}
 			}

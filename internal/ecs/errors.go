@@ -15,8 +15,6 @@ const (
 	// error, a concurrent operation, an answer that cannot be read, or a code
 	// that is not in the table.
 	Unavailable Class = iota
-	// Held is a call that was not made because it has no turn yet; see RetryAfter.
-	Held
 	// Throttled is a refusal for too many calls.
 	Throttled
 	// NotFound says that the account has no such group in the region.
@@ -118,8 +116,7 @@ type Error struct {
 	RequestID string
 	// Class says what the failure means.
 	Class Class
-	// RetryAfter is how long ECS, or the governor, asked to wait; zero if it did
-	// not say.
+	// RetryAfter is how long ECS asked to wait; zero if it did not say.
 	RetryAfter time.Duration
 
 	cause error

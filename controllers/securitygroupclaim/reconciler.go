@@ -1,0 +1,195 @@
+// Package securitygroupclaim ends the claims of holders that have none any more: that
+// are gone, or that were asked for their group and have not reached it within an hour.
+// Nobody else deletes the claim of another. Who is next is woken by the deletion.
+package securitygroupclaim
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/internal/claims"
+)
+
+// foreign is over how long a manager that has a shard only asks the API server for
+// holders that are not in its cache: nearly all of them are another shard's. Where
+// somebody wants the group, it asks at once.
+const foreign = 24 * time.Hour
+
+// Reconciler ends claims. All fields are required.
+type Reconciler struct {
+	// Client reads from the cache and writes to the API server.
+	Client client.Client
+	// APIReader reads from the API server itself: that a holder is gone has to be
+	// certain.
+	APIReader client.Reader
+	// Clock is the time.
+	Clock clock.PassiveClock
+	// Jitter is a random part of a duration.
+	Jitter func(time.Duration) time.Duration
+
+	// endings are the holders that are gone.
+	endings claims.Endings
+
+	mu sync.Mutex
+	// asked is since when this process knows that the holder of a claim was asked for
+	// its group.
+	asked map[types.UID]request
+	// unchecked are the claims whose holders may be another shard's, and can wait.
+	unchecked map[types.UID]bool
+}
+
+type request struct{ at, since time.Time }
+
+// Reconcile ends one claim, or says when to come back.
+func (r *Reconciler) Reconcile(ctx context.Context, c *v1alpha1.SecurityGroupClaim) (ctrl.Result, error) {
+	now := r.Clock.Now()
+	held, wait, err := r.held(ctx, c)
+	if err != nil || wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, err
+	}
+	freeAt := r.endings.FreeAt
+	if held {
+		r.endings.Forget(types.UID(c.Spec.Holder.UID)) // it has only left this shard
+		if c.Spec.RequestedAt == nil {
+			r.forget(c)
+			return ctrl.Result{}, nil
+		}
+		freeAt = func(types.UID, time.Time) time.Time { return r.askedSince(c, now).Add(claims.Answer) }
+	}
+	if wait := freeAt(types.UID(c.Spec.Holder.UID), now).Sub(now); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait + time.Millisecond}, nil
+	}
+	err = r.Client.Delete(ctx, c, client.Preconditions{UID: &c.UID, ResourceVersion: &c.ResourceVersion})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return ctrl.Result{}, fmt.Errorf("delete the claim: %w", err)
+	}
+	ctrl.LoggerFrom(ctx).Info("Ended the claim", "region", c.Spec.RegionID, "securityGroup", c.Spec.SecurityGroupID,
+		"holderNamespace", c.Spec.Holder.Namespace, "holderName", c.Spec.Holder.Name, "gone", !held)
+	return ctrl.Result{}, nil
+}
+
+// held tells whether the holder of a claim exists. One that is not in the cache may be
+// another shard's; only the API server knows, and is asked for a few at a time.
+func (r *Reconciler) held(ctx context.Context, c *v1alpha1.SecurityGroupClaim) (held bool, wait time.Duration, err error) {
+	name := types.NamespacedName{Namespace: c.Spec.Holder.Namespace, Name: c.Spec.Holder.Name}
+	holder := &v1alpha1.SecurityGroupPolicy{}
+	if err := r.Client.Get(ctx, name, holder); err == nil && string(holder.UID) == c.Spec.Holder.UID {
+		return true, 0, nil
+	}
+	if r.isForeign(c) {
+		return false, time.Second + r.Jitter(foreign), nil
+	}
+	metadata := &metav1.PartialObjectMetadata{}
+	metadata.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("SecurityGroupPolicy"))
+	switch err := r.APIReader.Get(ctx, name, metadata); {
+	case apierrors.IsNotFound(err):
+		return false, 0, nil
+	case err != nil:
+		return false, 0, fmt.Errorf("read the holder of the claim: %w", err)
+	}
+	return string(metadata.UID) == c.Spec.Holder.UID, 0, nil
+}
+
+// isForeign tells, once for each claim, whether it can wait because its holder may be
+// another shard's and nobody asks for the group.
+func (r *Reconciler) isForeign(c *v1alpha1.SecurityGroupClaim) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	unchecked := r.unchecked[c.UID]
+	delete(r.unchecked, c.UID)
+	return unchecked && c.Spec.RequestedAt == nil
+}
+
+// askedSince is since when this process knows that the holder was asked: the clock of
+// whoever has asked may be wrong.
+func (r *Reconciler) askedSince(c *v1alpha1.SecurityGroupClaim, now time.Time) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.asked == nil {
+		r.asked = map[types.UID]request{}
+	}
+	if known := r.asked[c.UID]; !known.at.Equal(c.Spec.RequestedAt.Time) {
+		r.asked[c.UID] = request{c.Spec.RequestedAt.Time, now}
+	}
+	return r.asked[c.UID].since
+}
+
+func (r *Reconciler) forget(c *v1alpha1.SecurityGroupClaim) {
+	r.endings.Forget(types.UID(c.Spec.Holder.UID))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.asked, c.UID)
+	delete(r.unchecked, c.UID)
+}
+
+// SetupWithManager registers the reconciler and what wakes it.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, sharded bool) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("securitygroupclaim").
+		For(&v1alpha1.SecurityGroupClaim{}, builder.WithPredicates(predicate.Funcs{
+			CreateFunc: func(e event.CreateEvent) bool {
+				if sharded {
+					r.putOff(e.Object)
+				}
+				return true
+			},
+			UpdateFunc: func(e event.UpdateEvent) bool { return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() },
+			DeleteFunc: func(e event.DeleteEvent) bool {
+				r.forget(e.Object.(*v1alpha1.SecurityGroupClaim))
+				return false
+			},
+		})).
+		Watches(&v1alpha1.SecurityGroupPolicy{}, r.ofHolder()).
+		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+func (r *Reconciler) putOff(c client.Object) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.unchecked == nil {
+		r.unchecked = map[types.UID]bool{}
+	}
+	r.unchecked[c.GetUID()] = true
+}
+
+// ofHolder brings up the claim of a resource that is gone, and notes what it was last.
+func (r *Reconciler) ofHolder() handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	ended := func(ctx context.Context, p *v1alpha1.SecurityGroupPolicy, known bool, q queue) {
+		c := &v1alpha1.SecurityGroupClaim{}
+		name := types.NamespacedName{Name: claims.GroupOf(p).ClaimName()}
+		if err := r.Client.Get(ctx, name, c); err != nil || !claims.HeldBy(c, p) {
+			return // if the claim only comes to be known later, it is reconciled then
+		}
+		if known {
+			r.endings.Gone(p.UID, p.Status.PendingModification != nil, r.Clock.Now())
+		}
+		q.Add(reconcile.Request{NamespacedName: name})
+	}
+	return handler.Funcs{
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
+			if was := e.ObjectOld.(*v1alpha1.SecurityGroupPolicy); was.UID != e.ObjectNew.GetUID() {
+				ended(ctx, was, false, q)
+			}
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
+			ended(ctx, e.Object.(*v1alpha1.SecurityGroupPolicy), !e.DeleteStateUnknown, q)
+		},
+	}
+}

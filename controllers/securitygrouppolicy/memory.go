@@ -1,0 +1,182 @@
+package securitygrouppolicy
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/internal/claims"
+)
+
+// stuckAfter is when a pass that has not ended by then counts as stuck.
+const stuckAfter = 2 * passLimit
+
+// memory is what the process knows beside the cluster, and can lose: it speaks only of
+// when, never of what. It holds the resources that the watch has told of, and no
+// others.
+type memory struct {
+	mu      sync.Mutex
+	entries map[types.UID]*entry
+	running map[types.UID]time.Time // passes, by their beginning
+}
+
+// entry is what is remembered of a resource between passes.
+type entry struct {
+	// modification and pending are since when this process has known of the change
+	// that the status holds.
+	modification, pending sighting
+	// observed is the last answer of ECS, and observedAt when it came.
+	observed   string
+	observedAt time.Time
+	// failures counts those in a row, for the backoff.
+	failures int
+	// waitingSince is since when it has been waiting for another.
+	waitingSince time.Time
+	// askedAt is when it asked the holder of its group for it.
+	askedAt time.Time
+}
+
+// sighting is since when something has been known.
+type sighting struct {
+	id    string
+	since time.Time
+}
+
+// age is for how long id has been known; what is new has no age.
+func (s sighting) age(id string, now time.Time) time.Duration {
+	if s.id != id {
+		return 0
+	}
+	return max(0, now.Sub(s.since))
+}
+
+// note keeps since when id has been known.
+func (s *sighting) note(id string, now time.Time) {
+	if s.id != id {
+		*s = sighting{id, now}
+	}
+}
+
+// modificationID tells one change from another; empty for none.
+func modificationID(m *v1alpha1.Modification) string {
+	switch {
+	case m == nil:
+		return ""
+	case m.RequestID != "":
+		return m.RequestID
+	}
+	return m.To + m.Time.Format(time.RFC3339)
+}
+
+// pendingID tells one sending of a request from another; empty for none.
+func pendingID(m *v1alpha1.PendingModification) string {
+	if m == nil {
+		return ""
+	}
+	return m.ClientToken + m.Time.Format(time.RFC3339)
+}
+
+// track begins to remember a resource.
+func (m *memory) track(uid types.UID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.entries == nil {
+		m.entries, m.running = map[types.UID]*entry{}, map[types.UID]time.Time{}
+	}
+	if m.entries[uid] == nil {
+		m.entries[uid] = &entry{}
+	}
+}
+
+// forget drops a resource that is gone. A pass that is still under way leaves nothing
+// behind.
+func (m *memory) forget(uid types.UID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.entries, uid)
+}
+
+func (m *memory) tracks(uid types.UID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.entries[uid] != nil
+}
+
+// begin notes that a pass runs, and gives what is remembered of its resource.
+func (m *memory) begin(p *v1alpha1.SecurityGroupPolicy, now time.Time) entry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.entries[p.UID]
+	if known == nil {
+		known = &entry{}
+	}
+	known.modification.note(modificationID(p.Status.LastModification), now)
+	known.pending.note(pendingID(p.Status.PendingModification), now)
+	if m.running != nil {
+		m.running[p.UID] = now
+	}
+	return *known
+}
+
+// keep remembers what a pass leaves behind.
+func (m *memory) keep(uid types.UID, e entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if known := m.entries[uid]; known != nil {
+		*known = e
+	}
+}
+
+// end notes that the pass has ended.
+func (m *memory) end(uid types.UID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.running, uid)
+}
+
+// Alive is a liveness check: it fails when a pass is stuck.
+func (r *Reconciler) Alive(*http.Request) error {
+	r.memory.mu.Lock()
+	defer r.memory.mu.Unlock()
+	for uid, since := range r.memory.running {
+		if took := r.Clock.Since(since); took > stuckAfter {
+			return fmt.Errorf("the reconciliation of the resource with uid %s has not ended for %s", uid, took.Round(time.Second))
+		}
+	}
+	return nil
+}
+
+// begin reads everything that the process knows of a resource, and of its group.
+func (r *Reconciler) begin(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (*pass, error) {
+	g := claims.GroupOf(p)
+	claim := &v1alpha1.SecurityGroupClaim{}
+	switch err := r.Client.Get(ctx, types.NamespacedName{Name: g.ClaimName()}, claim); {
+	case apierrors.IsNotFound(err):
+		claim = nil
+	case err != nil:
+		return nil, fmt.Errorf("read the claim from the cache: %w", err)
+	case claims.Of(claim) != g:
+		claim = nil // made by hand; the name is taken, as creating one will show
+	}
+	now := r.Clock.Now()
+	s := &pass{p: p, stored: p.DeepCopy(), claim: claim, known: r.memory.begin(p, now)}
+	if !s.known.waitingSince.IsZero() {
+		s.waited = now.Sub(s.known.waitingSince)
+	}
+	if !claims.Wants(p) || claims.HeldBy(claim, p) {
+		r.Lines.Leave(p.UID)
+		return s, nil
+	}
+	if r.memory.tracks(p.UID) {
+		r.Lines.Enter(p)
+	}
+	next, found := r.Lines.Next(g, now)
+	s.first = found && next.UID == p.UID
+	return s, nil
+}
