@@ -11,7 +11,6 @@ import (
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/account"
-	"github.com/sgp-operator/sgp-operator/internal/claims"
 	"github.com/sgp-operator/sgp-operator/internal/conditions"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
 	"github.com/sgp-operator/sgp-operator/internal/policy"
@@ -104,11 +103,14 @@ func conflict(s *pass) outcome {
 		Message: holder + " holds the same security group: delete one of the two, or set managementPolicy to Observe"}, retry: retrySlow}
 }
 
-// waitingForTurn is for a candidate that is not the next one. For the time of one turn
-// it has nothing to say: mostly it learns by then who holds the group.
+// quietly is how long a candidate waits for its turn without a word: mostly it learns
+// by then who holds the group.
+const quietly = 10 * time.Second
+
+// waitingForTurn is for a candidate that is not the next one.
 func waitingForTurn(s *pass) outcome {
 	o := progressing("Waiting until another SecurityGroupPolicy that names the same security group has been tried", 0)
-	o.retry, o.waits, o.quiet = retryBackoff, true, s.waited < claims.Turn
+	o.retry, o.waits, o.quiet = retryBackoff, true, s.waited < quietly
 	return o
 }
 

@@ -2,15 +2,18 @@ package operator_test
 
 import (
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	testclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
+	contract "github.com/sgp-operator/sgp-operator/internal/policy"
 )
 
 func (w *world) deletePolicy(name string) {
@@ -78,6 +81,8 @@ func TestTheFinalizerFollowsTheDeletionPolicy(t *testing.T) {
 func TestRestoreLeavesAGroupThatSomebodyElseHasChanged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ecssim.Group{ID: "sg-1", Policy: "Drop"})
+	fake := testclock.NewFakePassiveClock(time.Now())
+	w.clock = fake
 	w.policy("p", "sg-1", "Accept", restore)
 	w.start()
 	w.awaitReason("p", v1alpha1.ReasonInSync)
@@ -85,6 +90,7 @@ func TestRestoreLeavesAGroupThatSomebodyElseHasChanged(t *testing.T) {
 	w.await("p", "drops", func(p *policy) bool {
 		return p.Status.InnerAccessPolicy == "Drop" && apimeta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionReady)
 	})
+	fake.SetTime(fake.Now().Add(contract.Lag)) // before that, the other's value may be an old read
 	w.sim.SetPolicy(w.region, "sg-1", "Accept")
 	w.deletePolicy("p")
 	w.awaitGone("p")

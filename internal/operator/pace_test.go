@@ -110,7 +110,7 @@ func TestAFloodOfBadResourcesDoesNotStarveAGoodOne(t *testing.T) {
 }
 
 // TestTheLogSaysWhatWasChangedAndNothingElse reads the log at its usual level.
-func TestTheLogSaysWhatWasChangedAndNothingElse(t *testing.T) {
+func TestTheLogHasOneLineForEachChangeAndEachNewFailure(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ecssim.Group{ID: "sg-1", Policy: "Accept"}, ecssim.Group{ID: "sg-2", Policy: "Accept"})
 	logs := &locked{}
@@ -123,18 +123,26 @@ func TestTheLogSaysWhatWasChangedAndNothingElse(t *testing.T) {
 	w.awaitReason("same", v1alpha1.ReasonInSync)
 	w.awaitReason("missing", v1alpha1.ReasonSecurityGroupNotFound)
 	w.reconcileNow("same")
-	var lines []string
+	w.reconcileNow("missing")
+	lines := map[string][]string{}
 	for line := range strings.Lines(logs.String()) {
-		if strings.Contains(line, `"namespace":"`+w.namespace) {
-			lines = append(lines, line)
+		for _, name := range []string{"changed", "same", "missing"} {
+			if strings.Contains(line, `"namespace":"`+w.namespace) && strings.Contains(line, `"name":"`+name+`"`) {
+				lines[name] = append(lines[name], line)
+			}
 		}
 	}
-	if len(lines) != 1 {
-		t.Fatalf("%d lines about resources, want one: %v", len(lines), lines)
+	if len(lines["changed"]) != 1 || len(lines["missing"]) != 1 || len(lines["same"]) != 0 {
+		t.Fatalf("lines about resources: %v", lines)
 	}
-	for _, want := range []string{`"name":"changed"`, `"region":"` + w.region, `"securityGroup":"sg-1"`, `"from":"Accept"`, `"to":"Drop"`, `"requestID":"` + p.Status.LastModification.RequestID} {
-		if !strings.Contains(lines[0], want) {
-			t.Errorf("the line lacks %s: %s", want, lines[0])
+	for _, want := range []string{`"region":"` + w.region, `"securityGroup":"sg-1"`, `"from":"Accept"`, `"to":"Drop"`, `"requestID":"` + p.Status.LastModification.RequestID} {
+		if !strings.Contains(lines["changed"][0], want) {
+			t.Errorf("the line lacks %s: %s", want, lines["changed"][0])
+		}
+	}
+	for _, want := range []string{`"region":"` + w.region, `"securityGroup":"sg-none"`, `"reason":"SecurityGroupNotFound"`, `"code":"InvalidSecurityGroupId.NotFound"`, `"requestID":"`} {
+		if !strings.Contains(lines["missing"][0], want) {
+			t.Errorf("the line lacks %s: %s", want, lines["missing"][0])
 		}
 	}
 }

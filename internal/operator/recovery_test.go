@@ -29,7 +29,7 @@ func TestACrashBetweenCallAndStatusWriteLosesNothing(t *testing.T) {
 			w.eventually("the call is under way", func() bool { return w.calls(modify, "sg-1") == 1 }, func() string { return "" })
 			stop()
 			p := w.get("p")
-			if p.Status.PendingModification == nil || p.Status.OriginalInnerAccessPolicy != "Accept" {
+			if p.Status.PendingModification == nil || p.Status.PendingModification.From != "Accept" {
 				t.Fatalf("left behind: %+v", p.Status)
 			}
 			w.start()

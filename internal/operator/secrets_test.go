@@ -97,7 +97,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	w.policy("role", "sg-prod", "Drop", using(w.name("role")))
 	w.start()
 	for fault := range faults {
-		w.await("good-"+fault, "was looked at", func(p *policy) bool { return p.Status.ObservedGeneration == 1 && len(p.Status.Conditions) > 0 })
+		w.await("good-"+fault, "was reconciled", func(p *policy) bool { return p.Status.ObservedGeneration == 1 && len(p.Status.Conditions) > 0 })
 	}
 	w.awaitReason("good-forbidden", v1alpha1.ReasonAccessDenied)
 	w.awaitReason("role", v1alpha1.ReasonAccessDenied)

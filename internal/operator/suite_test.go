@@ -154,7 +154,7 @@ func newWorld(t *testing.T, groups ...ecssim.Group) *world {
 	}
 	w.sim = ecssim.New(ecssim.Options{
 		Keys:   []ecssim.Key{{ID: testKey, Secret: testSecret}},
-		Groups: groups,
+		Groups: groups, Regions: []string{w.region},
 	})
 	endpoint, stop, err := w.sim.Start()
 	if err != nil {
