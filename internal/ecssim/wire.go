@@ -48,6 +48,23 @@ func parseDuration(field, text string) (time.Duration, error) {
 	return d, nil
 }
 
+// durationText is what parseDuration reads; zero is left out.
+func durationText(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return d.String()
+}
+
+// MarshalJSON writes a role as UnmarshalJSON reads it.
+func (r Role) MarshalJSON() ([]byte, error) {
+	type plain Role
+	return json.Marshal(struct {
+		plain
+		MaxDuration string `json:"maxDuration,omitempty"`
+	}{plain(r), durationText(r.MaxDuration)})
+}
+
 // UnmarshalJSON reads a role of the control API, with its maxDuration as text.
 func (r *Role) UnmarshalJSON(raw []byte) error {
 	type plain Role
@@ -60,6 +77,15 @@ func (r *Role) UnmarshalJSON(raw []byte) error {
 		r.MaxDuration, err = parseDuration("maxDuration", wire.MaxDuration)
 	}
 	return err
+}
+
+// MarshalJSON writes a lag as UnmarshalJSON reads it.
+func (l ReadLag) MarshalJSON() ([]byte, error) {
+	type plain ReadLag
+	return json.Marshal(struct {
+		plain
+		For string `json:"for,omitempty"`
+	}{plain(l), durationText(l.For)})
 }
 
 // UnmarshalJSON reads a lag of the control API, with its "for" as text.
@@ -76,6 +102,15 @@ func (l *ReadLag) UnmarshalJSON(raw []byte) error {
 	return err
 }
 
+// MarshalJSON writes a limit as UnmarshalJSON reads it.
+func (l Limit) MarshalJSON() ([]byte, error) {
+	type plain Limit
+	return json.Marshal(struct {
+		plain
+		Window string `json:"window,omitempty"`
+	}{plain(l), durationText(l.Window)})
+}
+
 // UnmarshalJSON reads a limit of the control API, with its window as text.
 func (l *Limit) UnmarshalJSON(raw []byte) error {
 	type plain Limit
@@ -88,6 +123,15 @@ func (l *Limit) UnmarshalJSON(raw []byte) error {
 		l.Window, err = parseDuration("window", wire.Window)
 	}
 	return err
+}
+
+// MarshalJSON writes a fault as UnmarshalJSON reads it.
+func (f Fault) MarshalJSON() ([]byte, error) {
+	type plain Fault
+	return json.Marshal(struct {
+		plain
+		Delay string `json:"delay,omitempty"`
+	}{plain(f), durationText(f.Delay)})
 }
 
 // UnmarshalJSON reads a fault of the control API, with its delay as text.
