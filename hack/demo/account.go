@@ -6,12 +6,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
 )
 
 // The ECSAccount of config/samples, and its Secret. No key lies in a sample: the
@@ -19,7 +19,7 @@ import (
 const (
 	accountName     = "prod"
 	secretName      = "prod-keys"
-	secretNamespace = "sgp-system"
+	secretNamespace = rig.ManagerNamespace
 )
 
 // secondAccount lends the keys of another account, which are wrong at first.
@@ -31,11 +31,7 @@ func (t *tour) secondAccount(ctx context.Context) error {
 		ObjectMeta: metav1.ObjectMeta{Namespace: secretNamespace, Name: secretName},
 		StringData: map[string]string{"accessKeyId": prodKey, "accessKeySecret": "not-" + prodSecret},
 	}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: secretNamespace}}
-	if err := t.client.Create(ctx, namespace); err != nil && !apierrors.IsAlreadyExists(err) {
-		return err
-	}
-	if err := t.client.Create(ctx, keys); err != nil {
+	if err := t.Client.Create(ctx, keys); err != nil {
 		return err
 	}
 	if err := t.apply(ctx, func(s *sample) bool { return s.ofAccount() && s.policy == nil }); err != nil {
@@ -61,7 +57,7 @@ func (t *tour) secondAccount(ctx context.Context) error {
 	}
 
 	keys.StringData = map[string]string{"accessKeySecret": prodSecret}
-	if err := t.client.Update(ctx, keys); err != nil {
+	if err := t.Client.Update(ctx, keys); err != nil {
 		return err
 	}
 	t.out.line("%-16s the Secret gets the right key", secretName)
@@ -92,7 +88,7 @@ func (t *tour) awaitAccount(ctx context.Context, ok func(*v1alpha1.ECSAccount) b
 	defer tick.Stop()
 	for {
 		a := &v1alpha1.ECSAccount{}
-		if err := t.client.Get(ctx, client.ObjectKey{Name: accountName}, a); err != nil && ctx.Err() == nil {
+		if err := t.Client.Get(ctx, client.ObjectKey{Name: accountName}, a); err != nil && ctx.Err() == nil {
 			return err
 		}
 		if c := apimeta.FindStatusCondition(a.Status.Conditions, v1alpha1.ConditionReady); c != nil && c.Reason != t.accountSeen {

@@ -9,35 +9,20 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
 )
 
 func main() {
-	// envtest starts etcd and kube-apiserver by itself. It is given links to this
-	// program in their place, so that they can be tied to the demo's life first.
-	switch name := filepath.Base(os.Args[0]); name {
-	case "etcd", "kube-apiserver":
-		fatal(becomeTied(name))
-	case janitorName:
-		fatal(clean(os.Args[1]))
-	default:
-		os.Exit(run())
-	}
-}
-
-func fatal(err error) {
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
-	}
+	rig.Prepare()
+	os.Exit(run())
 }
 
 // once tells whether the demo leaves after the tour.
@@ -49,12 +34,12 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(),
 		syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
-	endWithMake()
+	rig.EndWithMake()
 	// What envtest and the client have to say is not part of the show.
 	ctrl.SetLogger(zap.New(zap.WriteTo(io.Discard)))
 
 	out := newScreen(os.Stdout)
-	s := &stage{out: out, assets: os.Getenv("KUBEBUILDER_ASSETS")}
+	s := &stage{out: out}
 	defer s.takeDown()
 
 	out.plain("sgp-operator demo. Everything runs on this machine; nothing reaches Alibaba Cloud.")
@@ -85,7 +70,7 @@ func play(interrupted context.Context, s *stage) error {
 	go func() {
 		select {
 		case c := <-s.lost:
-			cancel(fmt.Errorf("%s ended by itself: %w", c.name, c.exit))
+			cancel(c.Ended())
 		case <-ctx.Done():
 		}
 	}()

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/internal/ecssim"
 )
 
 const (
@@ -56,7 +57,7 @@ func newTour(ctx context.Context, s *stage) (*tour, error) {
 			return nil, fmt.Errorf("config/samples has no policy %s", name)
 		}
 	}
-	go t.board.follow(ctx, s.client)
+	go t.board.follow(ctx, s.Client)
 	return t, nil
 }
 
@@ -131,8 +132,8 @@ func (t *tour) apply(ctx context.Context, chosen func(*sample) bool) error {
 		if !chosen(&s) {
 			continue
 		}
-		if err := t.client.Create(ctx, s.object.DeepCopy()); err != nil {
-			return fmt.Errorf("%s: %w", s.file, err)
+		if err := t.Client.Create(ctx, s.Object.DeepCopy()); err != nil {
+			return fmt.Errorf("%s: %w", s.File, err)
 		}
 	}
 	return nil
@@ -143,7 +144,7 @@ func (t *tour) drift(ctx context.Context) error {
 	t.out.heading("2. Somebody sets the group of %s back to Accept by hand. The operator would see it within\n"+
 		"   the resync interval; an annotation asks it to look at once.", changedGroup)
 	t.board.header()
-	if err := t.simulator.setPolicy(ctx, p.Spec, "Accept"); err != nil {
+	if err := t.simulator.SetPolicy(ctx, p.Spec.RegionID, p.Spec.SecurityGroupID, ecssim.Accept); err != nil {
 		return err
 	}
 	t.out.line("%-16s set to Accept behind the operator's back", p.Spec.SecurityGroupID)
@@ -160,7 +161,7 @@ func (t *tour) heal(ctx context.Context) error {
 	p := t.policies[missingGroup]
 	t.out.heading("3. The group that %s names is created after all.", missingGroup)
 	t.board.header()
-	if err := t.simulator.create(ctx, p.Spec); err != nil {
+	if err := t.simulator.PutGroups(ctx, ecssim.Group{Region: p.Spec.RegionID, ID: p.Spec.SecurityGroupID}); err != nil {
 		return err
 	}
 	t.out.line("%-16s created in %s, with Accept", p.Spec.SecurityGroupID, p.Spec.RegionID)
@@ -177,7 +178,7 @@ func (t *tour) restore(ctx context.Context) error {
 	p := t.policies[borrowedGroup].DeepCopy()
 	t.out.heading("4. %s has deletionPolicy Restore, and is deleted.", borrowedGroup)
 	t.board.header()
-	if err := t.client.Delete(ctx, p); err != nil {
+	if err := t.Client.Delete(ctx, p); err != nil {
 		return err
 	}
 	if _, ok := t.expect(ctx, "a policy with deletionPolicy Restore could be deleted", borrowedGroup, func(p *policy) bool {
@@ -193,7 +194,7 @@ func (t *tour) askToLook(ctx context.Context, p *policy) error {
 	now := time.Now().Format(time.RFC3339Nano)
 	t.out.line("%-16s annotated: reconcile-requested-at=%s", p.Name, now)
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationReconcileRequestedAt, now)
-	return t.client.Patch(ctx, p.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(patch)))
+	return t.Client.Patch(ctx, p.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(patch)))
 }
 
 // expect waits for something to happen to a policy, and remembers whether it did.
@@ -215,9 +216,9 @@ func (t *tour) expect(ctx context.Context, what, name string, ok func(*policy) b
 
 // inECS asks the simulator itself.
 func (t *tour) inECS(ctx context.Context, what string, p *policy, want string) {
-	got, err := t.simulator.policy(ctx, p.Spec)
-	if err == nil && got != want {
-		err = fmt.Errorf("%s is %s", p.Spec.SecurityGroupID, got)
+	group, err := t.simulator.Group(ctx, p.Spec.RegionID, p.Spec.SecurityGroupID)
+	if err == nil && group.Policy != want {
+		err = fmt.Errorf("%s is %s", p.Spec.SecurityGroupID, group.Policy)
 	}
 	t.checks = append(t.checks, check{what: what, err: err})
 }
@@ -240,7 +241,7 @@ func (t *tour) summary(ctx context.Context) {
 	}
 	for _, args := range [][]string{{"get", "sgp", "-A"}, {"get", "ecsaccount"}} {
 		cmd := exec.CommandContext(ctx, kubectl, args...)
-		cmd.Env = append(os.Environ(), "KUBECONFIG="+t.kubeconfig)
+		cmd.Env = append(os.Environ(), "KUBECONFIG="+t.Kubeconfig)
 		text, err := cmd.CombinedOutput()
 		t.out.heading("kubectl %s", strings.Join(args, " "))
 		t.out.plain("%s", strings.TrimRight(string(text), "\n"))
@@ -257,13 +258,13 @@ func (t *tour) howToLook() {
 	}
 	p := t.policies[changedGroup]
 	t.out.heading("Look around, in another terminal:")
-	t.out.plain("  export KUBECONFIG=%s", t.kubeconfig)
+	t.out.plain("  export KUBECONFIG=%s", t.Kubeconfig)
 	t.out.plain("  %s get sgp -A -o wide", kubectl)
 	t.out.plain("  %s -n %s describe sgp %s", kubectl, p.Namespace, changedGroup)
 	t.out.plain("  %s -n %s get events.events.k8s.io", kubectl, p.Namespace)
 	t.out.plain("  %s explain sgp.spec", kubectl)
 	t.out.plain("Make a drift of your own, and have it looked at:")
-	t.out.plain(`  curl -X PUT %s%s/policy -d '{"policy":"Accept"}'`, t.simulator.url, t.simulator.groupPath(p.Spec))
+	t.out.plain(`  curl -X PUT %s/policy -d '{"policy":"Accept"}'`, t.simulator.GroupURL(p.Spec.RegionID, p.Spec.SecurityGroupID))
 	t.out.plain(`  %s -n %s annotate sgp %s --overwrite %s="$(date)"`,
 		kubectl, p.Namespace, changedGroup, v1alpha1.AnnotationReconcileRequestedAt)
 	t.out.plain("Let %s use the account %s after all:", refusedGroup, accountName)
