@@ -11,6 +11,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
 )
 
@@ -19,6 +20,11 @@ var raceDetector bool
 
 // seedVariable holds the seed of a run that is to be repeated.
 const seedVariable = "SGP_CHAOS_SEED"
+
+func TestMain(m *testing.M) {
+	rig.Prepare()
+	os.Exit(m.Run())
+}
 
 // The short form of `make chaos`: one kill, one restart of the API server.
 func TestChaosLeavesEverythingAsItShouldBe(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
 )
 
@@ -27,7 +28,7 @@ func (w *world) check(ctx context.Context) []string {
 	if err := w.settle(ctx, "after the chaos", w.plan.policies, true); err != nil {
 		return append(w.checkManagers(), err.Error())
 	}
-	found, err := w.cluster.list(ctx)
+	found, err := w.list(ctx)
 	if err != nil {
 		return []string{err.Error()}
 	}
@@ -38,7 +39,7 @@ func (w *world) check(ctx context.Context) []string {
 		}
 	}
 	broken = append(broken, w.checkCalm(ctx)...)
-	if found, err = w.cluster.list(ctx); err != nil {
+	if found, err = w.list(ctx); err != nil {
 		return append(broken, err.Error())
 	}
 	for _, r := range w.plan.policies {
@@ -147,7 +148,7 @@ func (w *world) checkCalm(ctx context.Context) []string {
 	if err != nil {
 		return []string{"calm: " + err.Error()}
 	}
-	if err := pause(ctx, w.tail); err != nil {
+	if err := rig.Pause(ctx, w.tail); err != nil {
 		return []string{"calm: " + err.Error()}
 	}
 	after, err := w.moment(ctx)
@@ -196,8 +197,8 @@ func (w *world) moment(ctx context.Context) (moment, error) {
 	if err != nil {
 		return moment{}, fmt.Errorf("%s: read metrics: %w", m.name, err)
 	}
-	policies, err := w.cluster.list(ctx)
-	return moment{time.Now(), m.name, values["controller_runtime_reconcile_total"], policies}, err
+	policies, err := w.list(ctx)
+	return moment{time.Now(), m.name, values.Sum("controller_runtime_reconcile_total", nil), policies}, err
 }
 
 // uncalm tells what has happened to a resource in the calm that should not.
@@ -283,7 +284,7 @@ func (w *world) checkFootprint(ctx context.Context) []string {
 			w.say("footprint: %v, from %v", now, w.baseline)
 			return nil
 		}
-		if err := pause(ctx, time.Second); err != nil {
+		if err := rig.Pause(ctx, time.Second); err != nil {
 			return []string{err.Error()}
 		}
 	}

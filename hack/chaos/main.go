@@ -20,9 +20,12 @@ import (
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
 )
 
 func main() {
+	rig.Prepare()
 	o := options{out: os.Stdout}
 	flag.Uint64Var(&o.seed, "seed", 0, "Seed of the driver's choices; a random one by default.")
 	flag.IntVar(&o.resources, "resources", 300, "Number of resources.")

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
 )
 
@@ -40,7 +41,7 @@ func (w *world) measure(ctx context.Context) (footprint, error) {
 	if err != nil {
 		return footprint{}, fmt.Errorf("%s: read metrics: %w", m.name, err)
 	}
-	return footprint{values["go_goroutines"], values["process_resident_memory_bytes"] / (1 << 20)}, nil
+	return footprint{values.Sum(rig.Goroutines, nil), values.Sum(rig.ResidentBytes, nil) / (1 << 20)}, nil
 }
 
 // settle asks for a look at every resource, and waits until all are as they
@@ -53,7 +54,7 @@ func (w *world) settle(ctx context.Context, when string, policies []*policy, ove
 		return fmt.Errorf("settles %s: %w", when, err)
 	}
 	for w.underWay() {
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := rig.Pause(ctx, 50*time.Millisecond); err != nil {
 			return fmt.Errorf("settles %s: calls still hang: %w", when, err)
 		}
 	}
@@ -74,7 +75,7 @@ func (w *world) settle(ctx context.Context, when string, policies []*policy, ove
 			return nil
 		}
 		last, _, _ = strings.Cut(wrong[0], "\n")
-		if pause(ctx, 200*time.Millisecond) != nil {
+		if rig.Pause(ctx, 200*time.Millisecond) != nil {
 			return fmt.Errorf("settles %s: %d resources are not as they should be after %v:\n%s", when, len(wrong), settling, strings.Join(wrong[:min(5, len(wrong))], "\n"))
 		}
 	}
@@ -82,7 +83,7 @@ func (w *world) settle(ctx context.Context, when string, policies []*policy, ove
 
 // wrong tells which resources are not as they should be, and how.
 func (w *world) wrong(ctx context.Context, policies []*policy, over bool) []string {
-	found, err := w.cluster.list(ctx)
+	found, err := w.list(ctx)
 	if err != nil {
 		return []string{err.Error()}
 	}

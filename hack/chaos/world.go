@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
 )
 
@@ -44,12 +43,12 @@ type world struct {
 	options
 
 	ctx      context.Context
-	dir      string
+	rig      *rig.Rig
 	root     string
 	plan     *plan
 	sim      *ecssim.Server
 	endpoint string
-	cluster  *cluster
+	cluster  *rig.ControlPlane
 	binary   string
 	managers []*manager
 
@@ -71,12 +70,14 @@ func run(ctx context.Context, o options) (broken []string, err error) {
 	w := &world{options: o, ctx: ctx, begun: time.Now()}
 	w.say("seed %d; to replay: %s", o.seed, o.replay())
 	w.plan = newPlan(o.seed, o.resources, o.duration)
-	tearDown, err := w.setUp()
+	if w.rig, err = rig.New(ctx, "sgp-chaos-"); err != nil {
+		return nil, err
+	}
 	defer func() {
 		cancel(errors.New("the run is over"))
-		err = errors.Join(err, tearDown())
+		err = errors.Join(err, w.rig.Close())
 	}()
-	if err != nil {
+	if err := w.setUp(); err != nil {
 		return nil, err
 	}
 	if err := w.settle(ctx, "before the chaos", w.plan.policies[:w.plan.first], false); err != nil {
@@ -94,25 +95,13 @@ func run(ctx context.Context, o options) (broken []string, err error) {
 	return w.check(ctx), nil
 }
 
-// setUp starts everything. What has been started is to be torn down in any case.
-func (w *world) setUp() (tearDown func() error, err error) {
-	var undo []func() error
-	tearDown = func() error {
-		var errs []error
-		for i := len(undo) - 1; i >= 0; i-- {
-			errs = append(errs, undo[i]())
-		}
-		return errors.Join(errs...)
-	}
-	if w.dir, err = os.MkdirTemp("", "sgp-chaos-"); err != nil {
-		return tearDown, err
-	}
-	undo = append(undo, func() error { return os.RemoveAll(w.dir) })
-	if w.root, err = moduleRoot(w.ctx); err != nil {
-		return tearDown, err
+// setUp starts everything.
+func (w *world) setUp() (err error) {
+	if w.root, err = rig.Root(w.ctx); err != nil {
+		return err
 	}
 	if err := w.build(); err != nil {
-		return tearDown, err
+		return err
 	}
 	w.sim = ecssim.New(ecssim.Options{Keys: []ecssim.Key{{ID: chaosKey, Secret: chaosSecret}}})
 	for _, r := range w.plan.policies {
@@ -120,48 +109,38 @@ func (w *world) setUp() (tearDown func() error, err error) {
 	}
 	var stop func()
 	if w.endpoint, stop, err = w.sim.Start(); err != nil {
-		return tearDown, err
+		return err
 	}
-	undo = append(undo, func() error { stop(); return nil })
-	if w.cluster, err = startCluster(w.dir, w.root); err != nil {
-		return tearDown, err
+	w.rig.OnClose(func() error { stop(); return nil })
+	if w.cluster, err = w.rig.StartControlPlane(w.ctx, rig.ControlPlaneOptions{
+		Root: w.root, StopTimeout: time.Second, Timeout: 5 * time.Second}); err != nil {
+		return err
 	}
-	undo = append(undo, w.cluster.stop)
 	for _, r := range w.plan.policies[:w.plan.first] {
 		if err := w.create(r.name, r.startSpec); err != nil {
-			return tearDown, err
+			return err
 		}
 	}
-	undo = append(undo, func() error {
+	w.rig.OnClose(func() error {
 		for _, m := range w.managers {
 			<-m.done
 		}
 		return nil
 	})
-	return tearDown, w.startManagers(2)
+	return w.startManagers(2)
 }
 
 func (w *world) build() error {
-	w.binary = filepath.Join(w.dir, "manager")
-	args := []string{"build", "-o", w.binary}
+	var flags []string
 	if w.race {
-		args = append(args, "-race")
+		flags = []string{"-race"}
 	}
-	cmd := exec.CommandContext(w.ctx, "go", append(args, ".")...)
-	cmd.Dir = w.root
-	if text, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the manager: %w: %s", err, text)
+	w.binary = filepath.Join(w.rig.Dir, "manager")
+	if err := rig.Build(w.ctx, w.root, w.binary, nil, flags...); err != nil {
+		return err
 	}
 	w.say("the manager is built")
 	return nil
-}
-
-func moduleRoot(ctx context.Context) (string, error) {
-	file, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
-	if err != nil {
-		return "", fmt.Errorf("go env GOMOD: %w", err)
-	}
-	return filepath.Dir(string(file)), nil
 }
 
 // carryOut carries out the plan, each lane by itself.
@@ -183,7 +162,7 @@ func (w *world) follow(l lane, begun time.Time) error {
 		if a.lane != l {
 			continue
 		}
-		if err := pause(w.ctx, a.at-time.Since(begun)); err != nil {
+		if err := rig.Pause(w.ctx, a.at-time.Since(begun)); err != nil {
 			return err
 		}
 		if w.actions || l == laneMachines {
