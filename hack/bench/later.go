@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
 )
 
 // latencies are those of single edits, in seconds: until the cloud has changed,
@@ -101,7 +103,7 @@ func (w *world) busyEdits(ctx context.Context, r *run) error {
 // coldStart replaces the manager by one that knows nothing, and edits resources
 // while it gets to know them.
 func (w *world) coldStart(ctx context.Context, r *run) error {
-	r.PeakRSS = w.managers[0].stop()
+	w.managers[0].Stop()
 	w.say("cold start over %d resources", w.n)
 	if _, err := w.sim.take(ctx); err != nil {
 		return err
@@ -121,7 +123,7 @@ func (w *world) coldStart(ctx context.Context, r *run) error {
 		return err
 	}
 	for groups := 0; groups < w.n; {
-		if err := errors.Join(w.alive(ctx), pause(ctx, 20*time.Millisecond)); err != nil {
+		if err := errors.Join(w.alive(), rig.Pause(ctx, 20*time.Millisecond)); err != nil {
 			return err
 		}
 		if groups, err = w.sim.groupsRead(ctx); err != nil {
@@ -138,7 +140,7 @@ func (w *world) coldStart(ctx context.Context, r *run) error {
 	c := &r.Cold
 	c.Reads, c.Modifies = count(calls, readAction), count(calls, writeAction)
 	first, last := time.UnixMicro(calls[0].At), time.UnixMicro(calls[len(calls)-1].At)
-	c.FirstCall, c.Took = first.Sub(m.begun), last.Sub(m.begun)
+	c.FirstCall, c.Took = first.Sub(m.Begun), last.Sub(m.Begun)
 	c.ReadsPerSecond = perSecond(calls, readAction, first, last)
 	if c.Edits, err = w.settle(ctx, e); err != nil {
 		return err
@@ -168,7 +170,7 @@ func (w *world) steadyState(ctx context.Context, r *run) error {
 	if _, err := w.sim.take(ctx); err != nil {
 		return err
 	}
-	api, err := w.cluster.countWrites(ctx)
+	api, err := w.countWrites(ctx)
 	if err != nil {
 		return err
 	}
@@ -189,7 +191,7 @@ func (w *world) steadyState(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	written, err := w.cluster.countWrites(ctx)
+	written, err := w.countWrites(ctx)
 	if err != nil {
 		return err
 	}

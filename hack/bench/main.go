@@ -12,7 +12,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -22,6 +21,8 @@ import (
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
 )
 
 // options say what is measured, and under which limits.
@@ -43,7 +44,6 @@ type options struct {
 	// render measures nothing, and writes table and plots anew.
 	render bool
 	root   string
-	dir    string
 }
 
 // bound is the number of calls of one action per second that the limits allow.
@@ -63,6 +63,7 @@ func (o options) interval(n int) time.Duration {
 }
 
 func main() {
+	rig.Prepare()
 	if len(os.Args) > 1 && os.Args[1] == simulatorCommand {
 		exitOn(serveSimulator(os.Args[2:]))
 		return
@@ -70,7 +71,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	ctrl.SetLogger(ctrl.Log.WithSink(nil))
-	o, err := parse()
+	o, err := parse(ctx)
 	if err == nil {
 		err = measureAll(ctx, o)
 	}
@@ -87,7 +88,7 @@ func exitOn(err error) {
 	}
 }
 
-func parse() (options, error) {
+func parse(ctx context.Context) (options, error) {
 	o := options{}
 	sizes := flag.String("n", "1000,10000", "Numbers of resources to measure with, separated by commas.")
 	flag.DurationVar(&o.latency, "latency", 20*time.Millisecond, "What each call to the simulator takes.")
@@ -111,11 +112,10 @@ func parse() (options, error) {
 	if flag.NArg() > 0 || o.latency <= 0 || o.qps <= 0 || o.burst < 1 || o.workers < 1 || o.edits < 1 || o.editRate <= 0 || o.observed < 1 {
 		return o, errors.New("every option begins with -- and takes a value above 0; see --help")
 	}
-	gomod, err := exec.Command("go", "env", "GOMOD").Output() //nolint:noctx // answers at once
-	if err != nil {
-		return o, fmt.Errorf("go env GOMOD: %w", err)
+	var err error
+	if o.root, err = rig.Root(ctx); err != nil {
+		return o, err
 	}
-	o.root = filepath.Dir(string(gomod))
 	if !filepath.IsAbs(o.out) {
 		o.out = filepath.Join(o.root, o.out)
 	}
@@ -132,17 +132,16 @@ func measureAll(ctx context.Context, o options) (err error) {
 		}
 		return r.write(o.out)
 	}
-	if o.dir, err = os.MkdirTemp("", "sgp-bench-"); err != nil {
+	binaries, err := rig.New(ctx, "sgp-bench-")
+	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(o.dir)) }()
+	defer func() { err = errors.Join(err, binaries.Close()) }()
 	if o.manager == "" {
-		o.manager = filepath.Join(o.dir, "manager")
+		o.manager = filepath.Join(binaries.Dir, "manager")
 		fmt.Println("bench: building the manager")
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", o.manager, ".")
-		build.Dir, build.Env = o.root, append(os.Environ(), "CGO_ENABLED=0")
-		if text, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("build the manager: %w: %s", err, text)
+		if err := rig.Build(ctx, o.root, o.manager, []string{"CGO_ENABLED=0"}, "-trimpath"); err != nil {
+			return err
 		}
 	}
 	r := &report{Machine: describeMachine(ctx, o), Settings: settingsOf(o)}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
 )
 
@@ -17,7 +18,7 @@ type run struct {
 	Kubernetes string
 	// Empty is the manager before there is any resource, and Full when it has
 	// converged all of them. IdleCPU is its share of a core while it has none.
-	Empty, Full footprint
+	Empty, Full rig.Footprint
 	IdleCPU     float64
 	// PeakRSS is the most that either manager ever had resident.
 	PeakRSS      float64
@@ -72,24 +73,25 @@ type steady struct {
 
 // measure takes a number of resources through their life.
 func (w *world) measure(ctx context.Context) (r *run, err error) {
-	tearDown, err := w.setUp(ctx)
-	defer func() { err = errors.Join(err, tearDown()) }()
-	if err != nil {
+	if w.rig, err = rig.New(ctx, "sgp-bench-"); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.rig.Close()) }()
+	if err := w.setUp(ctx); err != nil {
 		return nil, err
 	}
 	r = &run{N: w.n}
-	version, err := w.cluster.plain.Discovery().ServerVersion()
-	if err != nil {
+	if r.Kubernetes, err = w.cluster.Version(); err != nil {
 		return nil, err
 	}
-	r.Kubernetes = version.GitVersion
 	for _, step := range []func(context.Context, *run) error{w.converge, w.massEdit, w.idleEdits, w.coldStart, w.steadyState, w.busyEdits} {
 		if err := step(ctx, r); err != nil {
 			return nil, err
 		}
 	}
 	for _, m := range w.managers {
-		r.PeakRSS = max(r.PeakRSS, m.stop())
+		m.Stop()
+		r.PeakRSS = max(r.PeakRSS, m.PeakRSS())
 	}
 	r.Took = time.Since(w.begun)
 	w.say("done")
@@ -103,7 +105,7 @@ func (w *world) converge(ctx context.Context, r *run) error {
 	if err != nil {
 		return err
 	}
-	if r.Empty, err = m.footprint(ctx); err != nil {
+	if r.Empty, err = m.Footprint(ctx); err != nil {
 		return err
 	}
 	before, err := m.used(ctx)
@@ -127,7 +129,7 @@ func (w *world) converge(ctx context.Context, r *run) error {
 	profiled := make(chan error, 1)
 	go func() { profiled <- w.takeProfile(ctx, m, r) }()
 	r.Create, err = w.phase(ctx, m, "create", upTo(w.n, 1), w.n/2, func(ctx context.Context, i int) error {
-		return w.cluster.client.Create(ctx, resource(i, w.policy[i]))
+		return w.cluster.Client.Create(ctx, resource(i, w.policy[i]))
 	})
 	if err != nil {
 		return err
@@ -140,7 +142,7 @@ func (w *world) converge(ctx context.Context, r *run) error {
 			return err
 		}
 	}
-	r.Full, err = m.footprint(ctx)
+	r.Full, err = m.Footprint(ctx)
 	return err
 }
 
@@ -156,7 +158,7 @@ func (w *world) takeProfile(ctx context.Context, m *manager, r *run) (err error)
 		if calls > 100 {
 			break
 		}
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
+		if err := rig.Pause(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -179,7 +181,7 @@ func (w *world) flip(ctx context.Context, i int) (err error) {
 	} else {
 		w.policy[i] = ecssim.Accept
 	}
-	w.want[i], err = w.cluster.edit(ctx, i, w.policy[i])
+	w.want[i], err = w.edit(ctx, i, w.policy[i])
 	return err
 }
 
@@ -189,7 +191,7 @@ func (w *world) phase(ctx context.Context, m *manager, what string, picks []int,
 	if _, err := w.sim.take(ctx); err != nil {
 		return p, err
 	}
-	api, err := w.cluster.countWrites(ctx)
+	api, err := w.countWrites(ctx)
 	if err != nil {
 		return p, err
 	}
@@ -210,7 +212,7 @@ func (w *world) phase(ctx context.Context, m *manager, what string, picks []int,
 	p.Took = w.board.lastReady().Sub(begun)
 	w.say("%s: all Ready after %.1f s", what, p.Took.Seconds())
 	// Events are written a moment later.
-	if err := pause(ctx, time.Second); err != nil {
+	if err := rig.Pause(ctx, time.Second); err != nil {
 		return p, err
 	}
 	after, err := m.used(ctx)
@@ -218,14 +220,14 @@ func (w *world) phase(ctx context.Context, m *manager, what string, picks []int,
 		return p, err
 	}
 	p.Used, p.PeakRSS = after.minus(before), m.peak(begun)
-	written, err := w.cluster.countWrites(ctx)
+	written, err := w.countWrites(ctx)
 	if err != nil {
 		return p, err
 	}
 	p.API = written.minus(api)
 	calls, err := w.sim.take(ctx)
 	if err != nil || len(calls) == 0 {
-		return p, errors.Join(err, w.alive(ctx))
+		return p, errors.Join(err, w.alive())
 	}
 	p.Reads, p.Modifies, p.Fails = count(calls, readAction), count(calls, writeAction), refused(calls)
 	first, last := time.UnixMicro(calls[0].At), time.UnixMicro(calls[len(calls)-1].At)

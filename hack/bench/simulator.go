@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -14,7 +15,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
+	simulatorclient "github.com/sgp-operator/sgp-operator/internal/ecssim/client"
 )
 
 const (
@@ -36,6 +39,64 @@ type call struct {
 	At     int64  `json:"t"`
 	Action string `json:"a"`
 	Status int    `json:"s"`
+}
+
+// simulator is the process that stands for ECS.
+type simulator struct {
+	*simulatorclient.Client
+	// taken is how many of its calls were fetched.
+	taken int
+}
+
+// listing is what a tally answers.
+type listing struct {
+	// Count is the number of calls so far, Groups that of the groups that were read
+	// since the calls were fetched last.
+	Count, Groups int
+	Calls         []call
+}
+
+const tallyPath = "/_bench/calls"
+
+func (s *simulator) list(ctx context.Context, query string) (l listing, err error) {
+	text, err := rig.Get(ctx, s.URL()+tallyPath+query)
+	if err != nil {
+		return l, err
+	}
+	return l, json.Unmarshal(text, &l)
+}
+
+// count is the number of calls that were made since the last take.
+func (s *simulator) count(ctx context.Context) (int, error) {
+	l, err := s.list(ctx, "")
+	return l.Count - s.taken, err
+}
+
+// groupsRead is the number of groups that were read since the last take.
+func (s *simulator) groupsRead(ctx context.Context) (int, error) {
+	l, err := s.list(ctx, "")
+	return l.Groups, err
+}
+
+// take fetches the calls that were made since it was called last.
+func (s *simulator) take(ctx context.Context) ([]call, error) {
+	l, err := s.list(ctx, "?from="+strconv.Itoa(s.taken))
+	s.taken += len(l.Calls)
+	return l.Calls, err
+}
+
+// effect is when the manager last changed a group after a moment.
+func (s *simulator) effect(ctx context.Context, i int, after time.Time) (time.Time, error) {
+	effects, err := s.Effects(ctx, region, groupName(i))
+	if err != nil {
+		return time.Time{}, err
+	}
+	for _, e := range effects {
+		if e.ByAPI && e.Time.After(after) {
+			return e.Time, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("the edit of %s never reached the cloud", groupName(i))
 }
 
 // tally notes the calls that pass through it. The simulator's own log holds a
@@ -63,7 +124,7 @@ func (w *statusWriter) WriteHeader(status int) {
 // ServeHTTP implements http.Handler.
 func (t *tally) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
-	case r.URL.Path == "/_bench/calls":
+	case r.URL.Path == tallyPath:
 		t.list(w, r)
 		return
 	case len(r.URL.Path) > 1:
@@ -91,11 +152,7 @@ func (t *tally) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // list answers with the calls from a number on, or with counts alone.
 func (t *tally) list(w http.ResponseWriter, r *http.Request) {
 	t.mu.Lock()
-	answer := struct {
-		Count  int    `json:"count"`
-		Groups int    `json:"groups"`
-		Calls  []call `json:"calls"`
-	}{Count: len(t.calls), Groups: len(t.groups)}
+	answer := listing{Count: len(t.calls), Groups: len(t.groups)}
 	if from, err := strconv.Atoi(r.URL.Query().Get("from")); err == nil && from <= len(t.calls) {
 		answer.Calls = append(answer.Calls, t.calls[from:]...)
 		t.groups = map[string]bool{}
@@ -108,7 +165,6 @@ func (t *tally) list(w http.ResponseWriter, r *http.Request) {
 // stdout is the base URL.
 func serveSimulator(args []string) error {
 	flags := flag.NewFlagSet(simulatorCommand, flag.ContinueOnError)
-	address := flags.String("addr", "127.0.0.1:0", "Where to listen.")
 	latency := flags.Duration("latency", 0, "What each call takes.")
 	groups := flags.Int("groups", 0, "Number of groups, all set to Accept.")
 	if err := flags.Parse(args); err != nil {
@@ -120,7 +176,7 @@ func serveSimulator(args []string) error {
 	for i := range *groups {
 		sim.PutGroup(ecssim.Group{Region: region, ID: groupName(i), Policy: ecssim.Accept})
 	}
-	listener, err := listen(context.Background(), *address)
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}

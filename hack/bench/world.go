@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
-	"github.com/sgp-operator/sgp-operator/internal/ecssim"
+	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
+	simulatorclient "github.com/sgp-operator/sgp-operator/internal/ecssim/client"
 )
 
 // world is everything that a run with one number of resources consists of.
@@ -20,9 +18,9 @@ type world struct {
 	n        int
 	begun    time.Time
 	profiled bool
-	dir      string
+	rig      *rig.Rig
 	sim      *simulator
-	cluster  *cluster
+	cluster  *rig.ControlPlane
 	board    *board
 	managers []*manager
 
@@ -34,104 +32,33 @@ type world struct {
 	edited int
 }
 
-// simulator is the process that stands for ECS.
-type simulator struct {
-	*child
-	url string
-	// taken is how many of its calls were fetched.
-	taken int
-}
-
 func (w *world) say(format string, args ...any) {
 	fmt.Printf("bench: N=%-6d %6.1fs  %s\n", w.n, time.Since(w.begun).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// setUp starts everything but the manager. What has been started is to be torn
-// down in any case.
-func (w *world) setUp(ctx context.Context) (tearDown func() error, err error) {
-	var undo []func() error
-	tearDown = func() error {
-		var errs []error
-		for i := len(undo) - 1; i >= 0; i-- {
-			errs = append(errs, undo[i]())
-		}
-		return errors.Join(errs...)
-	}
-	w.dir = filepath.Join(w.options.dir, fmt.Sprint(w.n))
-	if err := os.Mkdir(w.dir, 0o700); err != nil {
-		return tearDown, err
-	}
+// setUp starts everything but the manager.
+func (w *world) setUp(ctx context.Context) (err error) {
 	self, err := os.Executable()
 	if err != nil {
-		return tearDown, err
-	}
-	process, err := startChild(ctx, w.dir, simulatorCommand, self, nil,
-		simulatorCommand, "--latency", w.latency.String(), "--groups", fmt.Sprint(w.n))
-	if err != nil {
-		return tearDown, err
-	}
-	undo = append(undo, func() error { process.stop(); return nil })
-	w.sim = &simulator{child: process}
-	if err := process.until(ctx, func() error {
-		text, err := os.ReadFile(process.log)
-		if err == nil && !strings.HasSuffix(string(text), "\n") {
-			err = errors.New("no address yet")
-		}
-		w.sim.url = strings.TrimSpace(string(text))
 		return err
-	}); err != nil {
-		return tearDown, err
 	}
+	process, err := w.rig.Start(ctx, rig.Program{Name: simulatorCommand, Path: self,
+		Args: []string{simulatorCommand, "--latency", w.latency.String(), "--groups", fmt.Sprint(w.n)}})
+	if err != nil {
+		return err
+	}
+	url, err := process.FirstLine(ctx)
+	if err != nil {
+		return err
+	}
+	w.sim = &simulator{Client: simulatorclient.New(url)}
 	w.say("the simulator runs, each of its calls takes %v; starting etcd and kube-apiserver", w.latency)
-	if w.cluster, err = startCluster(ctx, w.dir, w.root); err != nil {
-		return tearDown, err
+	if w.cluster, err = startCluster(ctx, w.rig, w.root); err != nil {
+		return err
 	}
-	undo = append(undo, w.cluster.stop)
 	w.want, w.policy = make([]int64, w.n), make([]string, w.n)
-	w.board, err = w.cluster.watch(ctx, w.n)
-	undo = append(undo, func() error {
-		for _, m := range w.managers {
-			m.stop()
-		}
-		return nil
-	})
-	return tearDown, err
-}
-
-// count is the number of calls that were made since the last take.
-func (s *simulator) count(ctx context.Context) (int, error) {
-	var answer struct{ Count int }
-	_, err := get(ctx, s.url+"/_bench/calls", &answer)
-	return answer.Count - s.taken, err
-}
-
-// groupsRead is the number of groups that were read since the last take.
-func (s *simulator) groupsRead(ctx context.Context) (int, error) {
-	var answer struct{ Groups int }
-	_, err := get(ctx, s.url+"/_bench/calls", &answer)
-	return answer.Groups, err
-}
-
-// take fetches the calls that were made since it was called last.
-func (s *simulator) take(ctx context.Context) ([]call, error) {
-	var answer struct{ Calls []call }
-	_, err := get(ctx, fmt.Sprintf("%s/_bench/calls?from=%d", s.url, s.taken), &answer)
-	s.taken += len(answer.Calls)
-	return answer.Calls, err
-}
-
-// effect is when the manager last changed a group after a moment.
-func (s *simulator) effect(ctx context.Context, i int, after time.Time) (time.Time, error) {
-	var effects []ecssim.Effect
-	if _, err := get(ctx, s.url+"/_sim/effects/"+region+"/"+groupName(i), &effects); err != nil {
-		return time.Time{}, err
-	}
-	for _, e := range effects {
-		if e.ByAPI && e.Time.After(after) {
-			return e.Time, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("the edit of %s never reached the cloud", groupName(i))
+	w.board, err = watchAll(ctx, w.cluster.Client, w.n)
+	return err
 }
 
 // untilReady waits until every resource is Ready at the generation that is wanted.
@@ -154,24 +81,22 @@ func (w *world) untilReady(ctx context.Context, what string) error {
 			w.say("%s: %d of %d Ready, %.0f calls/s", what, w.n-behind, w.n, float64(calls-last)/since.Seconds())
 			told, last = time.Now(), calls
 		}
-		if err := w.alive(ctx); err != nil {
+		if err := w.alive(); err != nil {
 			return err
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := rig.Pause(ctx, 50*time.Millisecond); err != nil {
 			return err
 		}
 	}
 }
 
 // alive tells of a manager that has ended by itself.
-func (w *world) alive(context.Context) error {
+func (w *world) alive() error {
 	m := w.managers[len(w.managers)-1]
-	select {
-	case <-m.done:
-		return m.failed(fmt.Errorf("ended by itself: %v", m.cmd.ProcessState))
-	default:
-		return nil
+	if err := m.Ended(); err != nil {
+		return m.Failed(err)
 	}
+	return nil
 }
 
 // watchFor lets time pass, and says now and then how many calls are made.
@@ -183,7 +108,7 @@ func (w *world) watchFor(ctx context.Context, what string, d time.Duration) erro
 			return err
 		}
 		step := min(left, 20*time.Second)
-		if err := errors.Join(pause(ctx, step), w.alive(ctx)); err != nil {
+		if err := errors.Join(rig.Pause(ctx, step), w.alive()); err != nil {
 			return err
 		}
 		after, err := w.sim.count(ctx)
@@ -219,7 +144,7 @@ func parallel(ctx context.Context, picks []int, pace float64, do func(context.Co
 	}
 	for n, i := range picks {
 		due := begun.Add(time.Duration(float64(n) / pace * float64(time.Second)))
-		if pause(ctx, time.Until(due)) != nil {
+		if rig.Pause(ctx, time.Until(due)) != nil {
 			break
 		}
 		select {
@@ -232,12 +157,4 @@ func parallel(ctx context.Context, picks []int, pace float64, do func(context.Co
 		<-done
 	}
 	return context.Cause(ctx)
-}
-
-func init() {
-	// Many small requests to few servers.
-	if transport, ok := http.DefaultTransport.(*http.Transport); ok {
-		transport.Proxy = nil
-		transport.MaxIdleConnsPerHost = 32
-	}
 }
