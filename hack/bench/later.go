@@ -109,6 +109,10 @@ func (w *world) coldStart(ctx context.Context, r *run) error {
 		return err
 	}
 	changes := w.board.changesSeen()
+	before, err := w.cluster.Scrape(ctx)
+	if err != nil {
+		return err
+	}
 	m, err := w.startManager(ctx, "manager-2", w.interval(w.n))
 	if err != nil {
 		return err
@@ -130,9 +134,12 @@ func (w *world) coldStart(ctx context.Context, r *run) error {
 			return err
 		}
 	}
-	if r.Cold.Used, err = m.used(ctx); err != nil {
+	used, err := w.count(ctx, m)
+	if err != nil {
 		return err
 	}
+	r.Cold.Used = used.used
+	r.Cold.Used.APICPU -= before.Sum(rig.CPUSeconds, nil)
 	calls, err := w.sim.take(ctx)
 	if err != nil {
 		return err
@@ -145,16 +152,33 @@ func (w *world) coldStart(ctx context.Context, r *run) error {
 	if c.Edits, err = w.settle(ctx, e); err != nil {
 		return err
 	}
-	byHand := map[int]bool{}
-	for _, i := range e.picks {
-		byHand[i] = true
-	}
-	for i, n := range w.board.changesSeen() {
-		if !byHand[i] {
-			c.OtherWrites += n - changes[i]
-		}
+	if err := w.explain(ctx, c, m, e, changes); err != nil {
+		return err
 	}
 	w.say("cold start: %d calls in %.1f s; edits meanwhile: to the cloud p50 %.0f ms, p99 %.0f ms", len(calls), c.Took.Seconds(), 1000*c.Edits.p50(), 1000*c.Edits.p99())
+	return nil
+}
+
+// explain compares what a new manager has written with what edits call for. A
+// resource that is edited changes once more than the manager writes to it.
+func (w *world) explain(ctx context.Context, c *coldStart, m *manager, e *edits, before []int) error {
+	// Events are written a moment later.
+	if err := rig.Pause(ctx, time.Second); err != nil {
+		return err
+	}
+	written, err := w.count(ctx, m)
+	if err != nil {
+		return err
+	}
+	byHand, explained := map[int]int{}, 0
+	for _, i := range e.picks {
+		byHand[i]++
+	}
+	changes := w.board.changesSeen()
+	for i, edits := range byHand {
+		explained += changes[i] - before[i] - edits
+	}
+	c.Unexplained = max(0, written.Writes-float64(explained+len(e.picks)))
 	return nil
 }
 
@@ -170,11 +194,7 @@ func (w *world) steadyState(ctx context.Context, r *run) error {
 	if _, err := w.sim.take(ctx); err != nil {
 		return err
 	}
-	api, err := w.countWrites(ctx)
-	if err != nil {
-		return err
-	}
-	before, err := m.used(ctx)
+	before, err := w.count(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -182,20 +202,16 @@ func (w *world) steadyState(ctx context.Context, r *run) error {
 	if err := w.watchFor(ctx, "steady state", time.Duration(w.observed)*s.Interval); err != nil {
 		return err
 	}
-	after, err := m.used(ctx)
+	after, err := w.count(ctx, m)
 	if err != nil {
 		return err
 	}
-	s.Watched, s.Used = time.Since(begun), after.minus(before)
+	after = after.minus(before)
+	s.Watched, s.Used, s.API = time.Since(begun), after.used, after.writes
 	calls, err := w.sim.take(ctx)
 	if err != nil {
 		return err
 	}
-	written, err := w.countWrites(ctx)
-	if err != nil {
-		return err
-	}
-	s.API = written.minus(api)
 	s.Reads, s.Modifies = count(calls, readAction), count(calls, writeAction)
 	s.ReadsPerSecond = perSecond(calls, readAction, begun, begun.Add(s.Watched))
 	s.Spread = spreadOf(s.ReadsPerSecond)

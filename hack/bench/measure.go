@@ -55,7 +55,10 @@ type coldStart struct {
 	Took, FirstCall time.Duration
 	Reads, Modifies int
 	// OtherWrites are the status writes to resources that nobody edited.
-	OtherWrites    int
+	OtherWrites int
+	// Unexplained are the manager's writes of any kind, less those to resources that
+	// were edited, and an event for each.
+	Unexplained    float64
 	Used           used
 	ReadsPerSecond []int
 	Edits          latencies
@@ -72,7 +75,12 @@ type steady struct {
 }
 
 // measure takes a number of resources through their life.
-func (w *world) measure(ctx context.Context) (r *run, err error) {
+func (w *world) measure(ctx context.Context) (*run, error) {
+	return w.take(ctx, w.converge, w.massEdit, w.idleEdits, w.coldStart, w.steadyState, w.busyEdits)
+}
+
+// take takes the steps one after the other, in a new cluster.
+func (w *world) take(ctx context.Context, steps ...func(context.Context, *run) error) (r *run, err error) {
 	if w.rig, err = rig.New(ctx, "sgp-bench-"); err != nil {
 		return nil, err
 	}
@@ -84,7 +92,7 @@ func (w *world) measure(ctx context.Context) (r *run, err error) {
 	if r.Kubernetes, err = w.cluster.Version(); err != nil {
 		return nil, err
 	}
-	for _, step := range []func(context.Context, *run) error{w.converge, w.massEdit, w.idleEdits, w.coldStart, w.steadyState, w.busyEdits} {
+	for _, step := range steps {
 		if err := step(ctx, r); err != nil {
 			return nil, err
 		}
@@ -108,7 +116,7 @@ func (w *world) converge(ctx context.Context, r *run) error {
 	if r.Empty, err = m.Footprint(ctx); err != nil {
 		return err
 	}
-	before, err := m.used(ctx)
+	before, err := w.count(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -116,7 +124,7 @@ func (w *world) converge(ctx context.Context, r *run) error {
 	if err := w.watchFor(ctx, "a manager without resources", idle); err != nil {
 		return err
 	}
-	after, err := m.used(ctx)
+	after, err := w.count(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -191,11 +199,7 @@ func (w *world) phase(ctx context.Context, m *manager, what string, picks []int,
 	if _, err := w.sim.take(ctx); err != nil {
 		return p, err
 	}
-	api, err := w.countWrites(ctx)
-	if err != nil {
-		return p, err
-	}
-	before, err := m.used(ctx)
+	before, err := w.count(ctx, m)
 	if err != nil {
 		return p, err
 	}
@@ -215,16 +219,13 @@ func (w *world) phase(ctx context.Context, m *manager, what string, picks []int,
 	if err := rig.Pause(ctx, time.Second); err != nil {
 		return p, err
 	}
-	after, err := m.used(ctx)
+	after, err := w.count(ctx, m)
 	if err != nil {
 		return p, err
 	}
-	p.Used, p.PeakRSS = after.minus(before), m.peak(begun)
-	written, err := w.countWrites(ctx)
-	if err != nil {
-		return p, err
-	}
-	p.API = written.minus(api)
+	after = after.minus(before)
+	p.Used, p.API, p.PeakRSS = after.used, after.writes, m.peak(begun)
+	w.say("%s: manager CPU %.2f ms for each resource, %s of the API server's", what, 1000*p.Used.CPU/float64(p.Resources), share(p.Used.toAPI()))
 	calls, err := w.sim.take(ctx)
 	if err != nil || len(calls) == 0 {
 		return p, errors.Join(err, w.alive())
