@@ -93,6 +93,12 @@ bench: ## Measure speed and cost for N = 1,000 and 10,000, about 14 minutes (BEN
 	(cd hack/bench && go build -o ../../bin/bench .); \
 	KUBEBUILDER_ASSETS="$$assets" exec bin/bench $(BENCH_ARGS)
 
+.PHONY: bench-against
+bench-against: ## Compare what converging costs with the manager of commit REF, alternately (REF=0f7c173 BENCH_ARGS='--n 1000 --rounds 5')
+	set -e; assets=$$($(CONTROLPLANE)); \
+	(cd hack/bench && go build -o ../../bin/bench .); \
+	KUBEBUILDER_ASSETS="$$assets" exec hack/bench/against.sh '$(REF)' $(BENCH_ARGS)
+
 .PHONY: bench-micro
 bench-micro: ## Measure time and allocations of a call, a turn and a pass, under two minutes (BENCH=Observe COUNT=10)
 	hack/bench/micro.sh '$(BENCH)' '$(COUNT)'

@@ -41,9 +41,14 @@ type options struct {
 	out      string
 	// manager is a binary to measure instead of one that is built here.
 	manager string
+	// against is another checkout, whose manager is compared with this one's, in so
+	// many rounds.
+	against string
+	rounds  int
 	// render measures nothing, and writes table and plots anew.
 	render bool
-	root   string
+	// root is this checkout, installed the one of the CRDs and permissions.
+	root, installed string
 }
 
 // bound is the number of calls of one action per second that the limits allow.
@@ -100,26 +105,41 @@ func parse(ctx context.Context) (options, error) {
 	flag.IntVar(&o.observed, "intervals", 2, "Number of resync intervals that the steady state is watched.")
 	flag.StringVar(&o.out, "out", "docs/benchmarks", "Folder to write the results to, below the repository's root.")
 	flag.StringVar(&o.manager, "manager", "", "Manager to measure; by default the one of this tree is built.")
+	flag.StringVar(&o.against, "against", "", "Another checkout of the operator: only compare what converging costs with its manager and with this one's.")
+	flag.IntVar(&o.rounds, "rounds", 3, "How often each of the two managers is measured with --against.")
 	flag.BoolVar(&o.render, "render", false, "Measure nothing: write table and plots anew from the figures of the last run.")
 	flag.Parse()
-	for text := range strings.SplitSeq(*sizes, ",") {
-		n, err := strconv.Atoi(strings.TrimSpace(text))
-		if err != nil || n < 100 {
-			return o, fmt.Errorf("--n %s: use numbers of 100 or more, such as 1000,10000", *sizes)
-		}
-		o.sizes = append(o.sizes, n)
+	var err error
+	if o.sizes, err = parseSizes(*sizes); err != nil {
+		return o, err
 	}
-	if flag.NArg() > 0 || o.latency <= 0 || o.qps <= 0 || o.burst < 1 || o.workers < 1 || o.edits < 1 || o.editRate <= 0 || o.observed < 1 {
+	if flag.NArg() > 0 || o.latency <= 0 || o.qps <= 0 || o.burst < 1 || o.workers < 1 || o.edits < 1 || o.rounds < 1 || o.editRate <= 0 || o.observed < 1 {
 		return o, errors.New("every option begins with -- and takes a value above 0; see --help")
 	}
-	var err error
 	if o.root, err = rig.Root(ctx); err != nil {
 		return o, err
 	}
+	if o.against != "" {
+		if o.against, err = filepath.Abs(o.against); err != nil {
+			return o, err
+		}
+	}
+	o.installed = o.root
 	if !filepath.IsAbs(o.out) {
 		o.out = filepath.Join(o.root, o.out)
 	}
 	return o, nil
+}
+
+func parseSizes(list string) (sizes []int, err error) {
+	for text := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || n < 100 {
+			return nil, fmt.Errorf("--n %s: use numbers of 100 or more, such as 1000,10000", list)
+		}
+		sizes = append(sizes, n)
+	}
+	return sizes, nil
 }
 
 // measureAll measures with one number of resources after the other, each in a
@@ -137,16 +157,19 @@ func measureAll(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, binaries.Close()) }()
+	if o.against != "" {
+		return compare(ctx, o, binaries.Dir)
+	}
 	if o.manager == "" {
 		o.manager = filepath.Join(binaries.Dir, "manager")
 		fmt.Println("bench: building the manager")
-		if err := rig.Build(ctx, o.root, o.manager, []string{"CGO_ENABLED=0"}, "-trimpath"); err != nil {
+		if err := buildManager(ctx, o.root, o.manager); err != nil {
 			return err
 		}
 	}
 	r := &report{Machine: describeMachine(ctx, o), Settings: settingsOf(o)}
 	for _, n := range o.sizes {
-		w := &world{options: o, n: n, begun: time.Now(), profiled: n == slices.Max(o.sizes)}
+		w := &world{options: o, name: fmt.Sprintf("N=%-6d", n), n: n, begun: time.Now(), profiled: n == slices.Max(o.sizes)}
 		run, err := w.measure(ctx)
 		if err != nil {
 			return fmt.Errorf("with N = %d: %w", n, err)

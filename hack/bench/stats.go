@@ -14,6 +14,15 @@ func quantile(values []float64, q float64) float64 {
 	return values[min(len(values)-1, int(q*float64(len(values))))]
 }
 
+// median of values, which it sorts: of two in the middle it is their mean.
+func median(values []float64) float64 {
+	slices.Sort(values)
+	if n := len(values); n%2 == 0 {
+		return (values[n/2-1] + values[n/2]) / 2
+	}
+	return values[len(values)/2]
+}
+
 // perSecond counts the calls of an action in each second from a time on, every
 // call if the action is empty. The last, incomplete second is left out.
 func perSecond(calls []call, action string, from, to time.Time) []int {

@@ -15,6 +15,8 @@ import (
 type world struct {
 	options
 
+	// name is what its lines begin with.
+	name     string
 	n        int
 	begun    time.Time
 	profiled bool
@@ -33,7 +35,7 @@ type world struct {
 }
 
 func (w *world) say(format string, args ...any) {
-	fmt.Printf("bench: N=%-6d %6.1fs  %s\n", w.n, time.Since(w.begun).Seconds(), fmt.Sprintf(format, args...))
+	fmt.Printf("bench: %s %6.1fs  %s\n", w.name, time.Since(w.begun).Seconds(), fmt.Sprintf(format, args...))
 }
 
 // setUp starts everything but the manager.
@@ -53,7 +55,7 @@ func (w *world) setUp(ctx context.Context) (err error) {
 	}
 	w.sim = &simulator{Client: simulatorclient.New(url)}
 	w.say("the simulator runs, each of its calls takes %v; starting etcd and kube-apiserver", w.latency)
-	if w.cluster, err = startCluster(ctx, w.rig, w.root); err != nil {
+	if w.cluster, err = startCluster(ctx, w.rig, w.installed); err != nil {
 		return err
 	}
 	w.want, w.policy = make([]int64, w.n), make([]string, w.n)
