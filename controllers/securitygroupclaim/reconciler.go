@@ -38,23 +38,17 @@ type Reconciler struct {
 	// APIReader reads from the API server itself: that a holder is gone has to be
 	// certain.
 	APIReader client.Reader
+	// Endings are the holders whose claims may end.
+	Endings *claims.Endings
 	// Clock is the time.
 	Clock clock.PassiveClock
 	// Jitter is a random part of a duration.
 	Jitter func(time.Duration) time.Duration
 
-	// endings are the holders that are gone.
-	endings claims.Endings
-
 	mu sync.Mutex
-	// asked is since when this process knows that the holder of a claim was asked for
-	// its group.
-	asked map[types.UID]request
 	// unchecked are the claims whose holders may be another shard's, and can wait.
 	unchecked map[types.UID]bool
 }
-
-type request struct{ at, since time.Time }
 
 // Reconcile ends one claim, or says when to come back.
 func (r *Reconciler) Reconcile(ctx context.Context, c *v1alpha1.SecurityGroupClaim) (ctrl.Result, error) {
@@ -63,16 +57,18 @@ func (r *Reconciler) Reconcile(ctx context.Context, c *v1alpha1.SecurityGroupCla
 	if err != nil || wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, err
 	}
-	freeAt := r.endings.FreeAt
-	if held {
-		r.endings.Forget(types.UID(c.Spec.Holder.UID)) // it has only left this shard
-		if c.Spec.RequestedAt == nil {
-			r.forget(c)
-			return ctrl.Result{}, nil
-		}
-		freeAt = func(types.UID, time.Time) time.Time { return r.askedSince(c, now).Add(claims.Answer) }
+	holder := types.UID(c.Spec.Holder.UID)
+	var freeAt time.Time
+	switch {
+	case held && c.Spec.RequestedAt == nil:
+		r.Endings.Forget(holder)
+		return ctrl.Result{}, nil
+	case held:
+		freeAt = r.Endings.Asked(holder, c.Spec.RequestedAt.Time, now).Add(claims.Answer)
+	default:
+		freeAt = r.Endings.FreeAt(holder, now)
 	}
-	if wait := freeAt(types.UID(c.Spec.Holder.UID), now).Sub(now); wait > 0 {
+	if wait := freeAt.Sub(now); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait + time.Millisecond}, nil
 	}
 	err = r.Client.Delete(ctx, c, client.Preconditions{UID: &c.UID, ResourceVersion: &c.ResourceVersion})
@@ -116,25 +112,10 @@ func (r *Reconciler) isForeign(c *v1alpha1.SecurityGroupClaim) bool {
 	return unchecked && c.Spec.RequestedAt == nil
 }
 
-// askedSince is since when this process knows that the holder was asked: the clock of
-// whoever has asked may be wrong.
-func (r *Reconciler) askedSince(c *v1alpha1.SecurityGroupClaim, now time.Time) time.Time {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.asked == nil {
-		r.asked = map[types.UID]request{}
-	}
-	if known := r.asked[c.UID]; !known.at.Equal(c.Spec.RequestedAt.Time) {
-		r.asked[c.UID] = request{c.Spec.RequestedAt.Time, now}
-	}
-	return r.asked[c.UID].since
-}
-
 func (r *Reconciler) forget(c *v1alpha1.SecurityGroupClaim) {
-	r.endings.Forget(types.UID(c.Spec.Holder.UID))
+	r.Endings.Forget(types.UID(c.Spec.Holder.UID))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.asked, c.UID)
 	delete(r.unchecked, c.UID)
 }
 
@@ -168,28 +149,36 @@ func (r *Reconciler) putOff(c client.Object) {
 	r.unchecked[c.GetUID()] = true
 }
 
-// ofHolder brings up the claim of a resource that is gone, and notes what it was last.
+// HolderGone notes the end of a resource that was a holder, and names its claim. What
+// the resource was last is known if the watch has told.
+func (r *Reconciler) HolderGone(ctx context.Context, p *v1alpha1.SecurityGroupPolicy, known bool) (claim types.NamespacedName, held bool) {
+	c := &v1alpha1.SecurityGroupClaim{}
+	claim.Name = claims.GroupOf(p).ClaimName()
+	if err := r.Client.Get(ctx, claim, c); err != nil || !claims.HeldBy(c, p) {
+		return claim, false // if the claim only comes to be known later, it is reconciled then
+	}
+	if known {
+		r.Endings.Gone(p.UID, p.Status.PendingModification != nil, r.Clock.Now())
+	}
+	return claim, true
+}
+
+// ofHolder brings up the claim of a resource that is gone.
 func (r *Reconciler) ofHolder() handler.EventHandler {
 	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	ended := func(ctx context.Context, p *v1alpha1.SecurityGroupPolicy, known bool, q queue) {
-		c := &v1alpha1.SecurityGroupClaim{}
-		name := types.NamespacedName{Name: claims.GroupOf(p).ClaimName()}
-		if err := r.Client.Get(ctx, name, c); err != nil || !claims.HeldBy(c, p) {
-			return // if the claim only comes to be known later, it is reconciled then
+	ended := func(ctx context.Context, o client.Object, known bool, q queue) {
+		if claim, held := r.HolderGone(ctx, o.(*v1alpha1.SecurityGroupPolicy), known); held {
+			q.Add(reconcile.Request{NamespacedName: claim})
 		}
-		if known {
-			r.endings.Gone(p.UID, p.Status.PendingModification != nil, r.Clock.Now())
-		}
-		q.Add(reconcile.Request{NamespacedName: name})
 	}
 	return handler.Funcs{
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) {
-			if was := e.ObjectOld.(*v1alpha1.SecurityGroupPolicy); was.UID != e.ObjectNew.GetUID() {
-				ended(ctx, was, false, q)
+			if e.ObjectOld.GetUID() != e.ObjectNew.GetUID() {
+				ended(ctx, e.ObjectOld, false, q)
 			}
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
-			ended(ctx, e.Object.(*v1alpha1.SecurityGroupPolicy), !e.DeleteStateUnknown, q)
+			ended(ctx, e.Object, !e.DeleteStateUnknown, q)
 		},
 	}
 }

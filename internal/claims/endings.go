@@ -1,6 +1,7 @@
 package claims
 
 import (
+	"maps"
 	"sync"
 	"time"
 
@@ -9,14 +10,19 @@ import (
 	"github.com/sgp-operator/sgp-operator/internal/policy"
 )
 
-// Endings are the holders that are gone while their claims are not, and when each
-// claim is free. A holder that went with a change under way leaves its group in doubt:
+// Endings are the holders whose claims may end: those that are gone, and those that
+// were asked for their group. A holder that went with a change under way leaves its group in doubt:
 // nobody may have it before that change can take effect no more. The zero value is
 // ready for use.
 type Endings struct {
 	mu     sync.Mutex
 	freeAt map[types.UID]time.Time
+	// asked is since when this process knows that a holder was asked for its group.
+	asked map[types.UID]request
 }
+
+// request tells one request for a group from another by the time that it holds.
+type request struct{ at, since time.Time }
 
 // Gone notes the end of a holder, as it was last: with a change under way, or without.
 // A holder whose end was not watched is noted by FreeAt.
@@ -45,16 +51,39 @@ func (e *Endings) FreeAt(uid types.UID, now time.Time) time.Time {
 	return now.Add(policy.Doubt)
 }
 
-// Forget drops a holder whose claim is gone.
+// Asked is since when this process knows that a holder was asked for its group: the
+// clock of whoever has asked may be wrong.
+func (e *Endings) Asked(uid types.UID, at, now time.Time) time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.asked == nil {
+		e.asked = map[types.UID]request{}
+	}
+	delete(e.freeAt, uid) // it has only left this shard
+	if !e.asked[uid].at.Equal(at) {
+		e.asked[uid] = request{at, now}
+	}
+	return e.asked[uid].since
+}
+
+// Forget drops a holder that lives and has answered, or whose claim is gone.
 func (e *Endings) Forget(uid types.UID) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.freeAt, uid)
+	delete(e.asked, uid)
 }
 
-// Len is how many endings are kept.
+// Len is how many holders are kept.
 func (e *Endings) Len() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return len(e.freeAt)
+	return len(e.freeAt) + len(e.asked)
+}
+
+// Clone is a copy that goes its own way.
+func (e *Endings) Clone() *Endings {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return &Endings{freeAt: maps.Clone(e.freeAt), asked: maps.Clone(e.asked)}
 }

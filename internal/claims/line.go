@@ -102,6 +102,22 @@ func (l *Lines) Len() int {
 	return len(l.places)
 }
 
+// Clone is a copy that goes its own way.
+func (l *Lines) Clone() *Lines {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := &Lines{groups: map[Group]*line{}, places: map[types.UID]*place{}}
+	for g, waiting := range l.groups {
+		copied := make(line, len(*waiting))
+		for i, at := range *waiting {
+			copied[i] = new(*at)
+			c.places[at.UID] = copied[i]
+		}
+		c.groups[g] = &copied
+	}
+	return c
+}
+
 // line is a heap of places.
 type line []*place
 

@@ -147,7 +147,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, o *Options, accounts 
 		return err
 	}
 	err = (&securitygroupclaim.Reconciler{
-		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Clock: o.Replace.Clock, Jitter: jitter,
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Endings: &claims.Endings{}, Clock: o.Replace.Clock, Jitter: jitter,
 	}).SetupWithManager(mgr, o.Sharded())
 	if err != nil {
 		return err

@@ -1,0 +1,309 @@
+package securitygrouppolicy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/internal/claims"
+)
+
+// ledger is what happened, as far as an invariant speaks of it.
+type ledger struct {
+	// broken is the first invariant that did not hold.
+	broken string
+	// holding is which manager is not told of which object.
+	holding string
+	writer  int
+	// aheads are the requests that were written ahead.
+	aheads map[string]ahead
+	// effects are the changes that took effect.
+	effects map[string]*effectNote
+	// origins are the values from before the first effect of a resource.
+	origins map[types.UID]string
+	// disturbed are the resources after whose last effect somebody else changed the
+	// group.
+	disturbed map[types.UID]bool
+	// restored are the resources that are gone and had to put something back.
+	restored map[types.UID]bool
+	calls    map[types.UID][]time.Time
+}
+
+type ahead struct {
+	edits int
+	at    time.Time
+}
+
+type effectNote struct {
+	uid types.UID
+	to  string
+	// hidden says that somebody else changed the group after it, so that no
+	// observation need show it.
+	hidden   bool
+	recorded bool
+}
+
+func newLedger() ledger {
+	return ledger{aheads: map[string]ahead{}, effects: map[string]*effectNote{}, origins: map[types.UID]string{}, disturbed: map[types.UID]bool{},
+		restored: map[types.UID]bool{}, calls: map[types.UID][]time.Time{}}
+}
+
+func (l *ledger) clone() ledger {
+	c := *l
+	c.aheads, c.origins, c.disturbed, c.restored = maps.Clone(l.aheads), maps.Clone(l.origins), maps.Clone(l.disturbed), maps.Clone(l.restored)
+	c.effects = maps.Clone(l.effects)
+	for token, e := range c.effects {
+		c.effects[token] = new(*e)
+	}
+	c.calls = maps.Clone(l.calls)
+	return c
+}
+
+func (l *ledger) fail(format string, args ...any) {
+	if l.broken == "" {
+		l.broken = fmt.Sprintf(format, args...)
+	}
+}
+
+func (l *ledger) aheadAt(token string) time.Time { return l.aheads[token].at }
+
+// called counts a call: no more than ten for a resource in 30 seconds.
+func (l *ledger) called(s *state, uid types.UID) {
+	recent := slices.DeleteFunc(slices.Clone(l.calls[uid]), func(t time.Time) bool { return s.now.Sub(t) >= 30*time.Second })
+	l.calls[uid] = append(recent, s.now)
+	if len(l.calls[uid]) > 10+2*disturbances(s) {
+		l.fail("%d calls for one resource in 30 seconds", len(l.calls[uid]))
+	}
+}
+
+func disturbances(s *state) int { return spentTotal - s.left.total }
+
+// spentTotal is what the exploration began with.
+var spentTotal int
+
+// sent holds a request that leaves the manager against what is stored at that moment.
+func (l *ledger) sent(s *state, n, i int, r *request) {
+	object := s.managers[n].runs[i].object
+	stored := s.policies[i].newest()
+	if stored == nil || stored.UID != object.UID {
+		// It is gone since the write-ahead, which nothing can prevent; nobody else may
+		// have its group yet.
+		if c := s.claims.newest(); c != nil && c.Spec.Holder.UID != string(object.UID) {
+			l.fail("a request of a resource that is gone is sent while another holds the group")
+		}
+		return
+	}
+	pending := stored.Status.PendingModification
+	switch c := s.claims.newest(); {
+	case pending == nil || pending.ClientToken != r.token:
+		l.fail("a request is sent whose token does not stand in the status")
+	case pending.To != r.to:
+		l.fail("a request is sent that is not the one in the status")
+	case c == nil || c.Spec.Holder.UID != string(object.UID):
+		l.fail("a request is sent by a resource that does not hold the group")
+	}
+	if s.edits[i] != l.aheads[r.token].edits {
+		return // an edit came after the write-ahead
+	}
+	wanted := desired(stored)
+	if !stored.DeletionTimestamp.IsZero() {
+		wanted = stored.Status.OriginalInnerAccessPolicy
+	}
+	if stored.Spec.ManagementPolicy == v1alpha1.ManagementObserve || stored.Spec.Suspend || r.to != wanted {
+		l.fail("a request is sent for a value that nobody wants")
+	}
+}
+
+// effect notes a change that takes effect.
+func (l *ledger) effect(s *state, token, to string, by int) {
+	stored := s.policies[by].newest()
+	var uid types.UID
+	for known := range l.aheads {
+		if known == token {
+			uid = types.UID(l.owner(token))
+		}
+	}
+	if _, twice := l.effects[token]; twice {
+		l.fail("a token has two effects")
+	}
+	l.effects[token] = &effectNote{uid: uid, to: to}
+	if _, known := l.origins[uid]; !known {
+		l.origins[uid] = s.cloud.value
+	}
+	for other := range l.origins {
+		if other != uid {
+			l.disturbed[other] = true
+		}
+	}
+	l.disturbed[uid] = false
+	for known, e := range l.effects {
+		if known != token {
+			e.hidden = true
+		}
+	}
+	if stored == nil || stored.UID != uid {
+		if l.restored[uid] && to != l.origins[uid] {
+			l.fail("a change takes effect after its resource was let go, and is never put back")
+		}
+		return
+	}
+	if pending := stored.Status.PendingModification; pending == nil || pending.ClientToken != token {
+		l.fail("a change takes effect after it was given up")
+	}
+	if stored.Spec.DeletionPolicy == v1alpha1.DeletionRestore && !hasFinalizer(stored) {
+		l.fail("a change takes effect that nothing would put back")
+	}
+}
+
+// owner is the uid that a token was written ahead for.
+func (l *ledger) owner(token string) string { return owners[token] }
+
+// owners never changes for a token.
+var owners = map[string]string{}
+
+// outsider notes that somebody else changes the group.
+func (l *ledger) outsider(*state) {
+	for uid := range l.origins {
+		l.disturbed[uid] = true
+	}
+	for _, e := range l.effects {
+		e.hidden = true
+	}
+}
+
+// statusWritten holds a new status against what is true.
+func (l *ledger) statusWritten(s *state, i int, old, written *sgp) {
+	was, is := old.Status.PendingModification, written.Status.PendingModification
+	if is != nil {
+		l.aheads[is.ClientToken] = ahead{s.edits[i], s.now}
+		owners[is.ClientToken] = string(old.UID)
+	}
+	if m := written.Status.LastModification; m != nil && was != nil && modificationID(m) != modificationID(old.Status.LastModification) {
+		if e := l.effects[was.ClientToken]; e != nil && m.To == was.To {
+			e.recorded = true
+		}
+	}
+	if was != nil && (is == nil || is.ClientToken != was.ClientToken) {
+		if e := l.effects[was.ClientToken]; e != nil && !e.recorded && !e.hidden {
+			l.fail("a change that took effect is given up without a record")
+		}
+	}
+	ready := apimeta.FindStatusCondition(written.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil || ready.Status != metav1.ConditionTrue || ready.ObservedGeneration != old.Generation || old.Spec.Suspend {
+		return
+	}
+	m := s.managers[l.writer]
+	last, known := m.answered[old.UID]
+	switch {
+	case known && last.value != desired(old):
+		l.fail("Ready is True although the last observation was %s", last.value)
+	case known && s.now.Sub(last.at) > 2*resync:
+		l.fail("Ready is True on an observation of %v ago", s.now.Sub(last.at))
+	case !known && !apimeta.IsStatusConditionTrue(old.Status.Conditions, v1alpha1.ConditionReady):
+		l.fail("Ready becomes True without an observation")
+	}
+	if is != nil && ready.Reason == v1alpha1.ReasonInSync {
+		l.fail("Ready is True while a change may be under way")
+	}
+}
+
+// passEnded holds what is stored against what the pass has learnt.
+func (l *ledger) passEnded(s *state, n, i int, p *pass, o outcome) {
+	stored := s.policies[i].newest()
+	if o.err != nil || stored == nil || stored.UID != p.p.UID || stored.ResourceVersion != p.p.ResourceVersion || stored.Spec.Suspend {
+		return
+	}
+	last, known := s.managers[n].answered[stored.UID]
+	if known && last.value != desired(stored) && apimeta.IsStatusConditionTrue(stored.Status.Conditions, v1alpha1.ConditionReady) &&
+		stored.Status.ObservedGeneration == stored.Generation {
+		l.fail("Ready stays True although the last observation was %s", last.value)
+	}
+}
+
+// vanished holds the end of a resource against the group that it leaves.
+func (l *ledger) vanished(s *state, i int, last *sgp) {
+	original, changed := l.origins[last.UID]
+	if last.Spec.DeletionPolicy != v1alpha1.DeletionRestore || !changed || last.Spec.ManagementPolicy == v1alpha1.ManagementObserve || s.cloud.gone {
+		return
+	}
+	if l.disturbed[last.UID] {
+		return
+	}
+	if s.cloud.value != original {
+		l.fail("a resource with Restore is gone, and the group is %s; it was %s", s.cloud.value, original)
+	}
+	l.restored[last.UID] = true
+}
+
+// settled holds a state against what is promised once nothing disturbs any more.
+func (s *state) settled() string {
+	live := s.uids()
+	c := s.claims.newest()
+	wanted := false
+	for i := range s.policies {
+		p := s.policies[i].newest()
+		if p == nil {
+			continue
+		}
+		if why := s.settledPolicy(p, c); why != "" {
+			return fmt.Sprintf("r%d: %s", i, why)
+		}
+		wanted = wanted || claims.Wants(p)
+	}
+	switch {
+	case c != nil && live[types.UID(c.Spec.Holder.UID)] == nil:
+		return "the claim names a holder that does not exist"
+	case c == nil && wanted && !s.cloud.gone:
+		return "nobody holds the group"
+	}
+	for n, m := range s.managers {
+		if !m.up {
+			continue
+		}
+		for uid := range m.entries {
+			if live[uid] == nil {
+				return fmt.Sprintf("manager %d remembers a resource that is gone", n)
+			}
+		}
+		if m.lines.Len() > len(live) || c == nil && m.endings.Len() > 0 {
+			return fmt.Sprintf("manager %d keeps %d candidates and %d holders for %d resources", n, m.lines.Len(), m.endings.Len(), len(live))
+		}
+	}
+	return ""
+}
+
+func (s *state) settledPolicy(p *sgp, c *claim) string {
+	ready := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
+	is := func(reason string) bool { return ready != nil && ready.Reason == reason }
+	switch {
+	case p.Spec.Suspend:
+		if !is(v1alpha1.ReasonSuspended) {
+			return "does not say that it is suspended"
+		}
+	case !p.DeletionTimestamp.IsZero():
+		return "is not let go"
+	case ready == nil || p.Status.ObservedGeneration != p.Generation:
+		return "says nothing of its spec"
+	case s.cloud.gone:
+		if !is(v1alpha1.ReasonSecurityGroupNotFound) && !is(v1alpha1.ReasonConflict) {
+			return "does not say that there is no group: " + ready.Reason
+		}
+	case p.Spec.ManagementPolicy == v1alpha1.ManagementObserve:
+		if is(v1alpha1.ReasonInSync) != (s.cloud.value == desired(p)) {
+			return "does not tell the truth about the group: " + ready.Reason
+		}
+	case claims.HeldBy(c, p):
+		if !is(v1alpha1.ReasonInSync) || s.cloud.value != desired(p) {
+			return fmt.Sprintf("holds the group, which is %s, and says %s", s.cloud.value, ready.Reason)
+		}
+	case !is(v1alpha1.ReasonConflict):
+		return "does not hold the group, and says " + ready.Reason
+	}
+	return ""
+}

@@ -1,0 +1,441 @@
+package securitygrouppolicy
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	testclock "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/controllers/securitygroupclaim"
+	"github.com/sgp-operator/sgp-operator/internal/claims"
+	"github.com/sgp-operator/sgp-operator/internal/ecs"
+	"github.com/sgp-operator/sgp-operator/internal/ratelimit"
+)
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+// request is what a pass waits for an answer to.
+type request struct {
+	kind   string
+	policy *sgp
+	claim  *claim
+	to     string
+	token  string
+}
+
+// The kinds of requests.
+const (
+	getPolicy   = "get policy"
+	getClaim    = "get claim"
+	putStatus   = "write status"
+	putMeta     = "write finalizer"
+	newClaim    = "create claim"
+	setClaim    = "update claim"
+	endClaim    = "delete claim"
+	observeCall = "observe"
+	modifyCall  = "modify"
+)
+
+// answer is what a pass got, and when.
+type answer struct {
+	at     time.Time
+	policy *sgp
+	claim  *claim
+	value  string
+	wait   time.Duration
+	err    error
+	label  string
+}
+
+// port is everything outside of a pass: it gives the answers that there are, and stops
+// the pass where there is none.
+type port struct {
+	client.Client
+
+	answers []*answer
+	used    int
+	clock   *testclock.FakePassiveClock
+	skew    time.Duration
+	cached  func(o client.Object) error
+}
+
+// stopped is what a pass is stopped by.
+type stopped struct{ at *request }
+
+func (p *port) ask(r *request) *answer {
+	if p.used == len(p.answers) {
+		panic(stopped{r})
+	}
+	a := p.answers[p.used]
+	p.used++
+	p.clock.SetTime(a.at.Add(p.skew))
+	return a
+}
+
+// Get implements client.Client by the cache.
+func (p *port) Get(_ context.Context, _ client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+	return p.cached(o)
+}
+
+// Status implements client.Client.
+func (p *port) Status() client.SubResourceWriter { return statusPort{p: p} }
+
+type statusPort struct {
+	client.SubResourceWriter
+
+	p *port
+}
+
+// Patch implements client.SubResourceWriter.
+func (w statusPort) Patch(_ context.Context, o client.Object, _ client.Patch, _ ...client.SubResourcePatchOption) error {
+	return w.p.write(putStatus, o.(*sgp))
+}
+
+// Patch implements client.Client.
+func (p *port) Patch(_ context.Context, o client.Object, _ client.Patch, _ ...client.PatchOption) error {
+	return p.write(putMeta, o.(*sgp))
+}
+
+func (p *port) write(kind string, o *sgp) error {
+	a := p.ask(&request{kind: kind, policy: o})
+	if a.err == nil {
+		a.policy.DeepCopyInto(o)
+	}
+	return a.err
+}
+
+// Create implements client.Client.
+func (p *port) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
+	return p.writeClaim(newClaim, o.(*claim))
+}
+
+// Update implements client.Client.
+func (p *port) Update(_ context.Context, o client.Object, _ ...client.UpdateOption) error {
+	return p.writeClaim(setClaim, o.(*claim))
+}
+
+// Delete implements client.Client.
+func (p *port) Delete(_ context.Context, o client.Object, _ ...client.DeleteOption) error {
+	return p.ask(&request{kind: endClaim, claim: o.(*claim)}).err
+}
+
+func (p *port) writeClaim(kind string, o *claim) error {
+	a := p.ask(&request{kind: kind, claim: o})
+	if a.err == nil {
+		a.claim.DeepCopyInto(o)
+	}
+	return a.err
+}
+
+// live is the port as the API reader.
+type live struct {
+	client.Reader
+
+	p *port
+}
+
+// Get implements client.Reader.
+func (l live) Get(_ context.Context, _ client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+	switch o := o.(type) {
+	case *claim:
+		a := l.p.ask(&request{kind: getClaim})
+		if a.err == nil {
+			a.claim.DeepCopyInto(o)
+		}
+		return a.err
+	case *sgp:
+		a := l.p.ask(&request{kind: getPolicy})
+		if a.err == nil {
+			a.policy.DeepCopyInto(o)
+		}
+		return a.err
+	}
+	return errors.New("not explored")
+}
+
+// Observe implements Cloud.
+func (p *port) Observe(context.Context, ecs.Group, ratelimit.Priority) (string, time.Duration, error) {
+	a := p.ask(&request{kind: observeCall})
+	return a.value, a.wait, a.err
+}
+
+// Modify implements Cloud.
+func (p *port) Modify(_ context.Context, _ ecs.Group, to, token string) (string, time.Duration, error) {
+	a := p.ask(&request{kind: modifyCall, to: to, token: token})
+	return a.value, a.wait, a.err
+}
+
+type silent struct{}
+
+func (silent) Eventf(runtime.Object, runtime.Object, string, string, string, string, ...any) {}
+
+// reconciler is the real one of a manager, on a port.
+func (s *state) reconciler(n int, p *port, serial int64) *Reconciler {
+	m := s.managers[n]
+	p.skew, p.clock = m.skew, testclock.NewFakePassiveClock(s.now.Add(m.skew))
+	p.cached = func(o client.Object) error {
+		switch o := o.(type) {
+		case *claim:
+			if c := s.claims.at(m.claim); c != nil {
+				c.DeepCopyInto(o)
+				return nil
+			}
+		case *sgp:
+			for i := range s.policies {
+				if c := s.policies[i].at(m.seen[i]); c != nil && c.Name == o.Name {
+					c.DeepCopyInto(o)
+					return nil
+				}
+			}
+		}
+		return notFound("cached")
+	}
+	tokens := 0
+	r := &Reconciler{
+		Client: p, APIReader: live{p: p}, Lines: m.lines, Recorder: silent{}, Clock: p.clock,
+		Clouds:         func(context.Context, *sgp) (Cloud, string, error) { return p, v1alpha1.OwnAccount, nil },
+		Jitter:         func(d time.Duration) time.Duration { return d / 2 },
+		NewClientToken: func() string { tokens++; return "t" + itoa(serial) + "." + strconv.Itoa(tokens) },
+		ResyncInterval: resync, MaxConcurrentReconciles: 1,
+	}
+	r.memory.entries, r.memory.running = map[types.UID]*entry{}, map[types.UID]time.Time{}
+	for uid, e := range m.entries {
+		r.memory.entries[uid] = new(e)
+	}
+	return r
+}
+
+// keepMemory takes over what a reconciler remembers.
+func (m *manager) keepMemory(r *Reconciler) {
+	m.entries = map[types.UID]entry{}
+	for uid, e := range r.memory.entries {
+		m.entries[uid] = *e
+	}
+}
+
+// queuePort notes who is woken.
+type queuePort struct {
+	queue
+
+	s *state
+	m *manager
+}
+
+// Add implements the queue.
+func (q queuePort) Add(r reconcile.Request) {
+	for i := range q.s.policies {
+		if r.Name == "r"+itoa(int64(i)) {
+			q.m.due[i] = q.s.now
+		}
+	}
+}
+
+func (s *state) claimReconciler(n int, p *port) *securitygroupclaim.Reconciler {
+	r := s.reconciler(n, p, 0)
+	return &securitygroupclaim.Reconciler{Client: p, APIReader: existing{s: s}, Endings: s.managers[n].endings, Clock: r.Clock, Jitter: r.Jitter}
+}
+
+// existing reads resources as they are.
+type existing struct {
+	client.Reader
+
+	s *state
+}
+
+// Get implements client.Reader.
+func (e existing) Get(_ context.Context, key client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+	for i := range e.s.policies {
+		if p := e.s.policies[i].newest(); p != nil && p.Name == key.Name {
+			o.SetUID(p.UID)
+			return nil
+		}
+	}
+	return notFound(key.Name)
+}
+
+// deliverPolicy tells a manager of the next version of a resource.
+func (s *state) deliverPolicy(n, i int) {
+	m := s.managers[n]
+	was := s.policies[i].at(m.seen[i])
+	r, c := s.reconciler(n, &port{}, 0), s.claimReconciler(n, &port{})
+	m.seen[i]++
+	is := s.policies[i].at(m.seen[i])
+	predicate, asks := r.asksForAPass(), false
+	switch {
+	case was == nil && is != nil:
+		asks = predicate.Create(event.CreateEvent{Object: is})
+	case was != nil && is == nil:
+		asks = predicate.Delete(event.DeleteEvent{Object: was})
+		if _, held := c.HolderGone(context.Background(), was, true); held {
+			m.claimDue = s.now
+		}
+		m.due[i] = time.Time{}
+	case was != nil && is != nil:
+		asks = predicate.Update(event.UpdateEvent{ObjectOld: was, ObjectNew: is})
+	}
+	if asks {
+		m.due[i] = s.now
+	}
+	m.keepMemory(r)
+}
+
+// deliverClaim tells a manager of the next version of the claim.
+func (s *state) deliverClaim(n int) {
+	m := s.managers[n]
+	was := s.claims.at(m.claim)
+	m.claim++
+	is := s.claims.at(m.claim)
+	r := s.reconciler(n, &port{}, 0)
+	handler, q := r.ofClaim(), queuePort{s: s, m: m}
+	switch {
+	case was == nil && is != nil:
+		handler.Create(context.Background(), event.CreateEvent{Object: is}, q)
+		m.claimDue = s.now
+	case was != nil && is == nil:
+		handler.Delete(context.Background(), event.DeleteEvent{Object: was}, q)
+		m.endings.Forget(types.UID(was.Spec.Holder.UID))
+		m.claimDue = time.Time{}
+	case was != nil && is != nil:
+		handler.Update(context.Background(), event.UpdateEvent{ObjectOld: was, ObjectNew: is}, q)
+		m.claimDue = s.now
+	}
+}
+
+// reconcileClaim is one reconciliation of the claim, at once: that a holder is gone
+// cannot become untrue between its two requests.
+func (s *state) reconcileClaim(n int) {
+	m := s.managers[n]
+	m.claimDue = time.Time{}
+	cached := s.claims.at(m.claim)
+	if cached == nil {
+		return
+	}
+	p := &port{}
+	r := s.claimReconciler(n, p)
+	r.Client = deleting{port: p, s: s}
+	result, err := r.Reconcile(context.Background(), cached.DeepCopy())
+	if err != nil {
+		result.RequeueAfter = time.Second
+	}
+	if result.RequeueAfter > 0 {
+		m.claimDue = s.now.Add(result.RequeueAfter.Truncate(time.Second) + time.Second)
+	}
+}
+
+type deleting struct {
+	*port
+
+	s *state
+}
+
+// Delete implements client.Client.
+func (d deleting) Delete(_ context.Context, o client.Object, _ ...client.DeleteOption) error {
+	return d.s.deleteClaim(o.(*claim))
+}
+
+// startPass begins a pass over a resource as the manager's cache has it.
+func (s *state) startPass(n, i int) {
+	m := s.managers[n]
+	m.due[i] = time.Time{}
+	cached := s.policies[i].at(m.seen[i])
+	if cached == nil {
+		return
+	}
+	s.serial++
+	r := s.reconciler(n, &port{}, s.serial)
+	object := cached.DeepCopy()
+	begun, err := r.begin(context.Background(), object)
+	if err != nil {
+		panic(err)
+	}
+	m.keepMemory(r)
+	m.runs[i] = &run{object: cached, begin: begun, serial: s.serial, label: itoa(int64(s.policies[i].last() - m.seen[i]))}
+	s.replay(n, i)
+}
+
+// replay runs a pass with the answers that it has, up to its next request or its end.
+func (s *state) replay(n, i int) {
+	m := s.managers[n]
+	current := *m.runs[i]
+	again := *current.begin
+	again.p = current.begin.p.DeepCopy()
+	again.stored = current.begin.stored.DeepCopy()
+	p := &port{answers: current.answers}
+	r := s.reconciler(n, p, current.serial)
+	var o outcome
+	done := func() (done bool) {
+		defer func() {
+			switch at := recover().(type) {
+			case nil:
+			case stopped:
+				current.next = at.at
+			default:
+				panic(at)
+			}
+		}()
+		o = r.work(context.Background(), &again)
+		return true
+	}()
+	if !done {
+		m.runs[i] = &current
+		return
+	}
+	m.runs[i] = nil
+	p.clock.SetTime(s.now.Add(m.skew))
+	r.waker.queue = queuePort{s: s, m: m}
+	result, err := r.commit(&again, o)
+	m.keepMemory(r)
+	s.ledger.passEnded(s, n, i, &again, o)
+	switch {
+	case err != nil:
+		m.due[i] = s.now.Add(firstBackoff)
+	case result.RequeueAfter > 0 && (m.due[i].IsZero() || m.due[i].After(s.now.Add(result.RequeueAfter))):
+		m.due[i] = s.now.Add(result.RequeueAfter.Truncate(time.Second) + time.Second)
+	}
+	if again.p.UID != "" && s.policies[i].at(m.seen[i]) == nil {
+		m.due[i] = time.Time{}
+	}
+}
+
+// reply gives a pass an answer, and lets it go on.
+func (s *state) reply(n, i int, a *answer) {
+	m := s.managers[n]
+	current := *m.runs[i]
+	a.at = s.now
+	current.answers = append(slices.Clone(current.answers), a)
+	current.label += "," + a.label
+	current.next = nil
+	m.runs[i] = &current
+	s.replay(n, i)
+}
+
+// begin starts a manager: its caches are filled, and everything is reconciled.
+func (s *state) begin(n int) {
+	m := &manager{up: true, skew: s.managers[n].skew, began: s.now, seen: make([]int, len(s.policies)), entries: map[types.UID]entry{},
+		lines: &claims.Lines{}, endings: &claims.Endings{}, due: make([]time.Time, len(s.policies)), runs: make([]*run, len(s.policies)),
+		answered: map[types.UID]answered{}, failedWrite: make([]bool, len(s.policies))}
+	s.managers[n] = m
+	r := s.reconciler(n, &port{}, 0)
+	for i := range s.policies {
+		m.seen[i] = s.policies[i].last()
+		if p := s.policies[i].newest(); p != nil {
+			r.arrive(p)
+			m.due[i] = s.now
+		}
+	}
+	m.claim = s.claims.last()
+	if c := s.claims.newest(); c != nil {
+		r.Lines.Leave(types.UID(c.Spec.Holder.UID))
+		m.claimDue = s.now
+	}
+	m.keepMemory(r)
+}

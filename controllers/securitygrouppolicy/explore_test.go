@@ -1,0 +1,334 @@
+package securitygrouppolicy
+
+import (
+	"flag"
+	"fmt"
+	"hash/maphash"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/internal/claims"
+	"github.com/sgp-operator/sgp-operator/internal/ecs"
+)
+
+var (
+	exploreTotal = flag.Int("explore.disturbances", 0, "how many disturbances an exploration may combine; 0: as many as the tests do")
+	exploreLimit = flag.Int("explore.states", 3_000_000, "after how many states an exploration gives up")
+	exploreWalks = flag.Int("explore.walks", 0, "how many random walks follow, with twice as many disturbances")
+	exploreSeed  = flag.Uint64("explore.seed", 1, "what the random walks follow from")
+)
+
+// budgetsOf bounds each kind of disturbance, and all together.
+func budgetsOf(total int) budgets {
+	return budgets{total: total, edit: 2, remove: 1, create: 1, mode: 2, stale: 2, timeout: 1, refuse: 1, throttle: 1, lose: 1,
+		outsider: 1, api: 1, crash: 1, takeover: 1, vanish: 1, wait: 1, suspend: 1, race: 1}
+}
+
+// setting is where an exploration begins.
+type setting struct {
+	resources, managers int
+	skew                time.Duration
+	total               int
+	// least is how many states have to be found.
+	least int
+}
+
+func (e setting) start() *state {
+	s := &state{now: epoch, left: budgetsOf(e.total), ledger: newLedger(), edits: make([]int, e.resources),
+		policies: make([]versions[sgp], e.resources), cloud: cloudState{value: ecs.Accept, tokens: map[string]string{}}}
+	spentTotal = e.total
+	for range e.managers {
+		s.managers = append(s.managers, &manager{lines: &claims.Lines{}, endings: &claims.Endings{}})
+	}
+	if e.managers > 1 {
+		s.managers[1].skew = e.skew
+	}
+	s.claims.add(nil)
+	for i := range e.resources {
+		s.policies[i].add(nil)
+		s.putPolicy(i, s.resource(i, []string{ecs.Drop, ecs.Accept, ecs.Drop}[i], i != 1))
+		s.now = s.now.Add(time.Second)
+	}
+	s.begin(0)
+	return s
+}
+
+// finding is a state in which something does not hold.
+type finding struct {
+	what  string
+	state *state
+}
+
+// explore visits every state that can be reached, breadth first.
+func explore(t *testing.T, e setting) (found *finding, states, depth int) {
+	t.Helper()
+	started := time.Now()
+	seed := maphash.MakeSeed()
+	seen := map[uint64]bool{}
+	first := e.start()
+	queue := []*state{first}
+	seen[maphash.String(seed, first.digest())] = true
+	for len(queue) > 0 {
+		s := queue[0]
+		queue[0] = nil
+		queue = queue[1:]
+		for _, step := range s.steps() {
+			next := s.take(step)
+			if next.ledger.broken != "" {
+				return &finding{next.ledger.broken, next}, len(seen), next.depth
+			}
+			key := maphash.String(seed, next.digest())
+			if seen[key] {
+				continue
+			}
+			seen[key] = true
+			depth = max(depth, next.depth)
+			if next.depth < maxDepth {
+				queue = append(queue, next)
+			}
+			if step.spend != nil {
+				if f := next.drain(); f != nil {
+					return f, len(seen), next.depth
+				}
+			}
+			if len(seen)%100_000 == 0 {
+				t.Logf("%d states, depth %d, %d to visit, %v", len(seen), next.depth, len(queue), time.Since(started).Round(time.Second))
+			}
+			if len(seen) >= *exploreLimit {
+				t.Logf("gave up after %d states", len(seen))
+				return nil, len(seen), depth
+			}
+		}
+	}
+	return nil, len(seen), depth
+}
+
+// maxDepth bounds what goes on for ever: resyncs.
+const maxDepth = 60
+
+// drain lets a state settle without further disturbance, and tells what is wrong then.
+func (s *state) drain() *finding {
+	c := s
+	end := s.now.Add(2*resync + 2*time.Minute)
+	for range 1000 {
+		if c.ledger.broken != "" {
+			return &finding{c.ledger.broken, c}
+		}
+		if c.left.total > 0 || c.ledger.holding != "" {
+			c = c.clone()
+			c.action, c.left.total, c.ledger.holding = "(nothing disturbs any more)", 0, ""
+			c.deliverAll()
+			continue
+		}
+		steps := slices.DeleteFunc(c.steps(), func(t step) bool {
+			return strings.HasSuffix(t.label, "resumed") || strings.HasSuffix(t.label, "takes effect")
+		})
+		if len(steps) == 0 || c.now.After(end) {
+			break
+		}
+		c = c.take(steps[0])
+	}
+	if why := c.settled(); why != "" {
+		return &finding{"at the end " + why, c}
+	}
+	return nil
+}
+
+// path tells how a state came about.
+func (s *state) path() string {
+	var lines []string
+	for c := s; c != nil && c.from != nil; c = c.from {
+		lines = append(lines, fmt.Sprintf("  %6.0fs %s", c.from.now.Sub(epoch).Seconds(), c.action))
+	}
+	slices.Reverse(lines)
+	return strings.Join(lines, "\n")
+}
+
+func (s *state) describe() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "cloud %s gone %v flights %+v\n", s.cloud.value, s.cloud.gone, s.cloud.flights)
+	for i := range s.policies {
+		if p := s.policies[i].newest(); p != nil {
+			fmt.Fprintf(&b, "r%d uid %s spec %+v\n   deleting %v finalizers %v status %+v pending %+v last %+v\n", i, p.UID, p.Spec, p.DeletionTimestamp, p.Finalizers, p.Status, p.Status.PendingModification, p.Status.LastModification)
+		}
+	}
+	if c := s.claims.newest(); c != nil {
+		fmt.Fprintf(&b, "claim %+v\n", c.Spec)
+	}
+	return b.String()
+}
+
+func runExploration(t *testing.T, name string, e setting) {
+	t.Helper()
+	if *exploreTotal > 0 {
+		e.total = *exploreTotal
+	}
+	started := time.Now()
+	found, states, depth := explore(t, e)
+	t.Logf("%s: %d disturbances of %+v, %d states, depth %d, %v", name, e.total, budgetsOf(e.total), states, depth, time.Since(started).Round(100*time.Millisecond))
+	if found != nil {
+		t.Fatalf("%s\nafter %d steps:\n%s\n%s", found.what, found.state.depth, found.state.path(), found.state.describe())
+	}
+	if states < e.least {
+		t.Errorf("only %d states, at least %d were expected", states, e.least)
+	}
+	walk(t, e)
+}
+
+// walk goes on where not everything can be visited.
+func walk(t *testing.T, e setting) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(*exploreSeed, 1)) //nolint:gosec // repeatable
+	e.total *= 2
+	for n := range *exploreWalks {
+		s := e.start()
+		for range 200 {
+			steps := s.steps()
+			if len(steps) == 0 {
+				break
+			}
+			step := steps[0]
+			if random.IntN(3) == 0 {
+				step = steps[random.IntN(len(steps))]
+			}
+			s = s.take(step)
+			if s.ledger.broken != "" {
+				t.Fatalf("walk %d: %s\n%s\n%s", n, s.ledger.broken, s.path(), s.describe())
+			}
+		}
+		if f := s.drain(); f != nil {
+			t.Fatalf("walk %d: %s\n%s\n%s", n, f.what, f.state.path(), f.state.describe())
+		}
+	}
+}
+
+func TestExploreOneResourceAndTwoManagers(t *testing.T) {
+	for name, skew := range map[string]time.Duration{"clocks agree": 0, "the second is an hour ahead": time.Hour, "the second is an hour behind": -time.Hour} {
+		t.Run(name, func(t *testing.T) { runExploration(t, name, setting{resources: 1, managers: 2, skew: skew, total: 3}) })
+	}
+}
+
+func TestExploreThreeResourcesAndOneManager(t *testing.T) {
+	runExploration(t, "three resources", setting{resources: 3, managers: 1, total: 2})
+}
+
+// digest is the same for states from which the same can follow. Times count from now,
+// versions from the newest.
+func (s *state) digest() string {
+	var b strings.Builder
+	age := func(t time.Time) string {
+		if t.IsZero() {
+			return "-"
+		}
+		return itoa(int64(min(max(s.now.Sub(t), -3*time.Hour), 3*time.Hour) / time.Second))
+	}
+	fmt.Fprintf(&b, "%v|%s%v|", s.left, s.cloud.value, s.cloud.gone)
+	for _, p := range s.cloud.past {
+		b.WriteString(p.value + age(p.until) + ",")
+	}
+	for _, f := range s.cloud.flights {
+		b.WriteString("f" + itoa(int64(f.by)) + f.to + age(f.deadline))
+	}
+	b.WriteString(s.ledger.holding)
+	uids := map[types.UID]string{}
+	for i := range s.policies {
+		v := &s.policies[i]
+		for n := max(v.base, v.last()-maxBehind); n <= v.last(); n++ {
+			b.WriteString("|")
+			s.digestPolicy(&b, v.at(n), age)
+			if p := v.at(n); p != nil {
+				uids[p.UID] = fmt.Sprintf("%d/%v", i, p == v.newest())
+			}
+		}
+		fmt.Fprintf(&b, "e%d", s.edits[i])
+	}
+	for n := max(s.claims.base, s.claims.last()-maxBehind); n <= s.claims.last(); n++ {
+		if c := s.claims.at(n); c != nil {
+			b.WriteString("|c" + uids[types.UID(c.Spec.Holder.UID)])
+			if c.Spec.RequestedAt != nil {
+				b.WriteString("r")
+			}
+		} else {
+			b.WriteString("|-")
+		}
+	}
+	for n, m := range s.managers {
+		if m.up {
+			s.digestManager(&b, n, uids, age)
+		}
+	}
+	for i := range s.policies {
+		if p := s.policies[i].newest(); p != nil {
+			fmt.Fprintf(&b, "|%v%v%v", s.ledger.origins[p.UID], s.ledger.disturbed[p.UID], len(s.ledger.calls[p.UID]))
+		}
+	}
+	return b.String()
+}
+
+func (s *state) digestPolicy(b *strings.Builder, p *sgp, age func(time.Time) string) {
+	if p == nil {
+		b.WriteString("-")
+		return
+	}
+	st := &p.Status
+	fmt.Fprintf(b, "%s%s%v%d%d%v%d%s%s", p.Spec.InnerAccessPolicy, p.Spec.ManagementPolicy, p.Spec.Suspend, p.Generation-st.ObservedGeneration, len(p.Finalizers),
+		p.DeletionTimestamp.IsZero(), len(st.DriftCorrections), st.InnerAccessPolicy, st.OriginalInnerAccessPolicy)
+	if m := st.LastModification; m != nil {
+		fmt.Fprintf(b, "L%s%s%s%v", m.From, m.To, m.Cause, m.RequestID != "")
+	}
+	if m := st.PendingModification; m != nil {
+		_, done := s.cloud.tokens[m.ClientToken]
+		fmt.Fprintf(b, "P%s%s%s%v", m.From, m.To, m.Cause, done)
+	}
+	if st.LastError != nil {
+		b.WriteString("E" + st.LastError.Code)
+	}
+	for _, kind := range []string{v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled, v1alpha1.ConditionSuspended} {
+		if c := apimeta.FindStatusCondition(st.Conditions, kind); c != nil {
+			b.WriteString("," + string(c.Status) + c.Reason + itoa(p.Generation-c.ObservedGeneration))
+			if kind == v1alpha1.ConditionReady && c.Status == "True" {
+				b.WriteString(age(c.LastTransitionTime.Time))
+			}
+		}
+	}
+}
+
+func (s *state) digestManager(b *strings.Builder, n int, uids map[types.UID]string, age func(time.Time) string) {
+	m := s.managers[n]
+	local := func(t time.Time) string {
+		if t.IsZero() {
+			return "-"
+		}
+		return age(t.Add(-m.skew))
+	}
+	fmt.Fprintf(b, "|m%d.%d.%s", n, s.claims.last()-m.claim, age(m.claimDue))
+	for i := range s.policies {
+		fmt.Fprintf(b, ";%d,%s", s.policies[i].last()-m.seen[i], age(m.due[i]))
+		for _, p := range []*sgp{s.policies[i].at(m.seen[i]), s.policies[i].newest()} {
+			if p == nil {
+				continue
+			}
+			if e, known := m.entries[p.UID]; known {
+				fmt.Fprintf(b, "(%s%s%s%s%s%d%s%s", e.observed, local(e.observedAt), local(e.modification.since), local(e.pending.since), e.pending.id[min(len(e.pending.id), 0):], e.failures, local(e.waitingSince), local(e.askedAt))
+				if a, known := m.answered[p.UID]; known {
+					b.WriteString(a.value + age(a.at))
+				}
+			}
+		}
+		if r := m.runs[i]; r != nil {
+			fmt.Fprintf(b, "R%s%s%v", r.label, r.next.kind, r.object == s.policies[i].at(m.seen[i]))
+			s.digestPolicy(b, r.object, age)
+		}
+	}
+	if next, found := m.lines.Clone().Next(claims.Group{RegionID: exploredRegion, SecurityGroupID: exploredGroup}, s.now.Add(m.skew)); found {
+		b.WriteString("n" + uids[next.UID])
+	}
+	fmt.Fprintf(b, "l%d,%d", m.lines.Len(), m.endings.Len())
+}
