@@ -17,6 +17,8 @@ const (
 	firstBackoff = time.Second
 	maxBackoff   = 5 * time.Minute
 	maxTurnWait  = 5 * time.Second
+	// namespaces share the groups of each account-region evenly.
+	namespaces = 10
 )
 
 // shard is a manager, with its accounts: a queue of passes, and workers for them.
@@ -68,6 +70,7 @@ const (
 
 type group struct {
 	id      string
+	tenant  string // the namespace that declares it
 	stream  *stream
 	version uint32 // of its place in a queue; what is older there is void
 
@@ -99,7 +102,11 @@ func newShard(p *plan, i int) *shard {
 	s.groups = make([]group, 0, s.unseen)
 	for k := range s.streams {
 		for range s.streams[k].unseen {
-			s.groups = append(s.groups, group{id: "sg-bp1" + strconv.FormatUint(s.random.Uint64(), 36), stream: &s.streams[k]})
+			s.groups = append(s.groups, group{
+				id:     "sg-bp1" + strconv.FormatUint(s.random.Uint64(), 36),
+				tenant: "team-" + strconv.Itoa(len(s.groups)%namespaces),
+				stream: &s.streams[k],
+			})
 		}
 	}
 	// The manager lists its resources in no order.
@@ -202,7 +209,7 @@ func (s *shard) ask(i int) {
 		}
 		s.phases[s.phase(g.stream.unseen)].takes++
 	}
-	wait, _ := g.bucket().Take(g.id, priority)
+	wait, _ := g.bucket().Take(ratelimit.Asker{ID: g.id, Tenant: g.tenant, Priority: priority})
 	switch {
 	case wait == 0:
 		s.send(i)

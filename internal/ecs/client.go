@@ -202,7 +202,7 @@ const maxWait = 5 * time.Second
 func (c *Client) admit(ctx context.Context, governor *ratelimit.Governor, action string, g Group, p ratelimit.Priority) (time.Duration, error) {
 	deadline := c.options.Now().Add(maxWait)
 	for {
-		wait, waited := governor.Take(g.SecurityGroupID, p)
+		wait, waited := governor.Take(ratelimit.Asker{ID: g.SecurityGroupID, Priority: p})
 		if wait == 0 {
 			metrics.ThrottleWait.Observe(waited.Seconds())
 			return 0, nil

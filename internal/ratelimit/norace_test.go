@@ -1,0 +1,6 @@
+//go:build !race
+
+package ratelimit
+
+// shorter: a simulated day is a day.
+const shorter = 1
