@@ -84,6 +84,29 @@ func TestTenantsTakeTurns(t *testing.T) {
 	}
 }
 
+// TestWhoAsksAgainAtOnceHoldsUpNobody: a round ends, although its tenants come back
+// before it does.
+func TestWhoAsksAgainAtOnceHoldsUpNobody(t *testing.T) {
+	w := newWorld(10, 2)
+	d := newDrive(w)
+	d.again = true
+	for i := range 5 {
+		d.ask(Asker{ID: fmt.Sprint("loop-", i), Tenant: strconv.Itoa(i), Priority: Edit})
+	}
+	d.until(w.now.Add(10 * time.Second))
+	d.again = false
+	for i := range 3 {
+		d.ask(Asker{ID: fmt.Sprint("one-of-three-", i), Tenant: "modest", Priority: Edit})
+	}
+	d.again = true
+	d.until(w.now.Add(10 * time.Second))
+	for i := range 3 {
+		if d.served[fmt.Sprint("one-of-three-", i)] == 0 {
+			t.Errorf("the one with %d of its tenant before it was not served in ten seconds at 10 per second", i)
+		}
+	}
+}
+
 // TestPlacesGivenUpCostTheirTenantNothing: a tenant whose resyncs became edits is not
 // sent to the end of the line with the next one.
 func TestPlacesGivenUpCostTheirTenantNothing(t *testing.T) {

@@ -203,9 +203,6 @@ func (g *Governor) Idle() bool {
 // advance brings the bucket and the lines up to now.
 func (g *Governor) advance(now time.Time) {
 	rate := g.pace.at(now)
-	if g.pace.refusing() && !g.probing {
-		rate = g.pace.limit // a probe does not wait for the learnt rate
-	}
 	if d := now.Sub(g.updated); d > 0 {
 		g.tokens += d.Seconds() * rate
 		g.updated = now

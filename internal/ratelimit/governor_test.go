@@ -22,6 +22,14 @@ func TestUsesAllOfTheConfiguredRateWhereNothingIsRefused(t *testing.T) {
 	}
 }
 
+func TestUsesAllOfTheConfiguredRateWithoutABurst(t *testing.T) {
+	w := newWorld(30, 1)
+	good, _, took := w.converge(crowd{callers: 600, workers: 16, tenants: 7, grant: everything}, time.Hour)
+	if share := float64(good) / 30 / took.Seconds(); share < 0.95 {
+		t.Errorf("%.3f of the configured rate was used", share)
+	}
+}
+
 // TestWaitersThatNeverComeBackAreNoCallsAtOnce: what they have waited for must not
 // be handed out together.
 func TestWaitersThatNeverComeBackAreNoCallsAtOnce(t *testing.T) {
@@ -362,6 +370,19 @@ func TestNothingIsKeptOfThoseWhoAreServed(t *testing.T) {
 	// A tenth does not come back, and is forgotten after ten seconds and its wait.
 	if most > 2000 {
 		t.Errorf("%d entries at a time", most)
+	}
+}
+
+func TestNothingIsKeptOfRoundsThatAreOver(t *testing.T) {
+	w := newWorld(100, 20)
+	d := newDrive(w)
+	d.again = true
+	for i := range 100 {
+		d.ask(Asker{ID: strconv.Itoa(i), Tenant: strconv.Itoa(i % 3), Priority: Resync})
+	}
+	d.until(w.now.Add(10 * time.Minute))
+	if l := &w.g.lines[Resync]; len(l.rounds) > 2*l.waiting || len(l.sizes) != len(l.rounds) || l.waiting < 90 {
+		t.Errorf("%d rounds, and %d sizes, of %d who wait", len(l.rounds), len(l.sizes), l.waiting)
 	}
 }
 

@@ -154,6 +154,11 @@ func TestOneProbeAtATime(t *testing.T) {
 		if n := ask(); n != 0 {
 			t.Fatalf("%d calls while a probe is under way", n)
 		}
+		for i := range 10 {
+			if wait := w.take(fmt.Sprint("waits", i), Edit); wait < maxBeat {
+				t.Errorf("asks again after %v while a probe is under way", wait)
+			}
+		}
 		w.g.Done(o, 0)
 		w.now = w.now.Add(30 * time.Second)
 	}
@@ -176,5 +181,158 @@ func TestALostCallSaysNothingAboutTheRate(t *testing.T) {
 	}
 	if calls < 600-10 {
 		t.Errorf("%d calls in a minute at 10 per second, all of them lost", calls)
+	}
+}
+
+// TestABucketIsNotTakenForARate: what it held is lent, and not granted every second.
+func TestABucketIsNotTakenForARate(t *testing.T) {
+	for _, rate := range []float64{30, 50, 70} {
+		w := newWorld(100, 200)
+		good, refused, took := w.converge(crowd{callers: 1600, workers: 16, endless: true, grant: perSecond(&rate)}, time.Minute)
+		if used := float64(good) / rate / (took.Seconds() + 1); refused > 3 || used < 0.9 {
+			t.Errorf("%g of 100 per second granted: %d refusals before the rate was found, %.3f used", rate, refused, used)
+		}
+	}
+}
+
+// TestAQuotaByTheMinuteIsSpreadOverIt: who asks late in a minute finds some of it left.
+func TestAQuotaByTheMinuteIsSpreadOverIt(t *testing.T) {
+	rate := 10.
+	quota := minuteOf(&rate)
+	w := newWorld(100, 200)
+	begun := w.now
+	var last time.Time
+	var longest time.Duration
+	w.converge(crowd{callers: 200, workers: 16, endless: true, grant: func(now time.Time) bool {
+		granted := quota(now)
+		if granted {
+			if now.Sub(begun) > 2*time.Minute {
+				longest = max(longest, now.Sub(last))
+			}
+			last = now
+		}
+		return granted
+	}}, time.Hour)
+	if longest > 30*time.Second {
+		t.Errorf("nothing was granted for %v", longest)
+	}
+}
+
+func TestCallsGoOnWhenTheMinuteTurns(t *testing.T) {
+	rate := 10.
+	quota := minuteOf(&rate)
+	w := newWorldAt(20*time.Second, 100, 200)
+	turn := w.now.Truncate(time.Minute).Add(time.Minute)
+	var first time.Time
+	w.converge(crowd{callers: 1600, workers: 16, grant: func(now time.Time) bool {
+		granted := quota(now)
+		if granted && first.IsZero() && !now.Before(turn) {
+			first = now
+		}
+		return granted
+	}}, time.Minute)
+	if late := first.Sub(turn); first.IsZero() || late > 100*time.Millisecond {
+		t.Errorf("the first call came %v after the minute turned", late)
+	}
+}
+
+// TestAMinuteThatTurnsALittleLater, because the clocks differ, costs no other minute.
+func TestAMinuteThatTurnsALittleLater(t *testing.T) {
+	w := newWorldAt(20*time.Second, 100, 200)
+	turn := w.now.Truncate(time.Minute).Add(time.Minute + 3*time.Second)
+	var first time.Time
+	w.converge(crowd{callers: 200, workers: 16, grant: func(now time.Time) bool {
+		granted := !now.Before(turn)
+		if granted && first.IsZero() {
+			first = now
+		}
+		return granted
+	}}, 2*time.Minute)
+	if late := first.Sub(turn); first.IsZero() || late > 4*time.Second {
+		t.Errorf("the first call came %v after the quota was there", late)
+	}
+}
+
+// TestFewCallsTeachNoRateOfZero: nor does what came long ago.
+func TestFewCallsTeachNoRateOfZero(t *testing.T) {
+	// After is how long until the next call, once the probe was answered.
+	after := func(w *world) (waited time.Duration) {
+		begun := w.now
+		for {
+			wait := w.take("next", Edit)
+			if wait == 0 {
+				return w.now.Sub(begun)
+			}
+			w.now = w.now.Add(wait)
+		}
+	}
+	probe := func(w *world, o Outcome) {
+		t.Helper()
+		if late := after(w); late > 100*time.Millisecond {
+			t.Errorf("the probe came %v late", late)
+		}
+		w.g.Done(o, 0)
+	}
+
+	w := newWorldAt(0, 10, 5)
+	w.take("a", Edit)
+	w.g.Done(Throttled, 0)
+	w.now = w.now.Add(time.Second)
+	probe(w, Answered)
+	if waited := after(w); waited > 1200*time.Millisecond {
+		t.Errorf("the very first call was refused: the next after %v", waited)
+	}
+
+	w = newWorldAt(0, 10, 5)
+	w.take("a", Edit)
+	w.g.Done(Answered, 0)
+	w.now = w.now.Add(10 * time.Second)
+	w.take("a", Edit)
+	w.g.Done(Throttled, 0)
+	w.now = w.now.Add(time.Second)
+	probe(w, Throttled)
+	w.now = w.now.Truncate(time.Minute).Add(time.Minute)
+	probe(w, Answered)
+	if waited := after(w); waited > patience+time.Second {
+		t.Errorf("one call was granted in a minute: the next after %v", waited)
+	}
+
+	w = newWorldAt(0, 100, 50)
+	for range 100 {
+		after(w)
+		w.g.Done(Answered, 0)
+	}
+	w.now = w.now.Add(time.Hour)
+	w.take("a", Edit)
+	w.g.Done(Throttled, 0)
+	w.now = w.now.Add(time.Second)
+	probe(w, Answered)
+	if waited := after(w); waited < 900*time.Millisecond {
+		t.Errorf("a rate of an hour ago was learnt: the next call after %v", waited)
+	}
+}
+
+// TestALearntRateIsNotExceededByABurst of those who come after a pause.
+func TestALearntRateIsNotExceededByABurst(t *testing.T) {
+	rate := 20.
+	c := crowd{callers: 400, workers: 64, grant: slidingSecond(&rate)}
+	w := newWorld(200, 400)
+	w.converge(c, time.Minute)
+	w.now = w.now.Add(10 * time.Second)
+	if _, refused, _ := w.converge(c, 10*time.Second); refused > 0 {
+		t.Errorf("%d calls of a crowd were refused, although the rate is known", refused)
+	}
+}
+
+// TestALearntRateKeepsNobodyAwayForLong, since it may have risen meanwhile.
+func TestALearntRateKeepsNobodyAwayForLong(t *testing.T) {
+	rate := 1.
+	w := newWorld(100, 200)
+	w.converge(crowd{callers: 20, workers: 16, grant: slidingSecond(&rate)}, time.Minute)
+	for i := range 1000 {
+		best := time.Duration(i+1) * time.Second / 100
+		if wait := w.take(fmt.Sprint("waits", i), Resync); wait > best+16*time.Second {
+			t.Fatalf("with %d before it, one is to come back after %v", i, wait)
+		}
 	}
 }
