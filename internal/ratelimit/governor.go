@@ -58,8 +58,10 @@ const (
 type Asker struct {
 	// ID tells who it is: an ID waits in one place at the most.
 	ID string
-	// Tenant is with whom it shares its turns.
-	Tenant   string
+	// Tenant is whom it belongs to: those of a tenant share its place in each round.
+	Tenant string
+	// Priority decides in which line it waits. Who waits keeps a better one that it has
+	// asked with before.
 	Priority Priority
 }
 
@@ -82,7 +84,9 @@ const (
 	// begin is how long a new bucket has been filling: half a round trip, before the end
 	// of which no answer can tell how much may go at once.
 	begin = 10 * time.Millisecond
-	// forgotten is how long after its time a ticket counts that nobody comes for.
+	// forgotten is how late one may be without losing one's place: longer than a busy
+	// manager lets a pass wait for a worker, and so short that a token is not kept for
+	// those who are gone.
 	forgotten = 10 * time.Second
 	// maxBeat is how far apart the moments are at which many come back, at the most:
 	// to be woken together costs less than each at a moment of its own.
@@ -110,8 +114,8 @@ type Governor struct {
 	others  int // that have gone while resyncs waited, and no resync for them yet
 }
 
-// New returns a Governor for limit calls per second, of which burst may come at once.
-// Now is the clock.
+// New returns a Governor for limit calls per second: in any span of t seconds it lets
+// burst + limit * t calls go at the most. Now is the clock.
 func New(limit float64, burst int, now func() time.Time) *Governor {
 	t := now()
 	g := &Governor{now: now, burst: max(1, float64(burst)), updated: t, tickets: map[string]*ticket{}}

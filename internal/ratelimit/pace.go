@@ -19,7 +19,8 @@ const (
 	// maxRetryAfter bounds what the other side may ask for.
 	maxRetryAfter = 5 * time.Minute
 	// patience is how much longer one is told to wait than the configured rate would
-	// take, and how long a learnt rate lets a single call wait.
+	// take, and how long the lowest rate lets a single call wait: a rate may have risen
+	// meanwhile, and those before may have left.
 	patience = 15 * time.Second
 )
 
