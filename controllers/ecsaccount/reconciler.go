@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -39,6 +40,8 @@ type Reconciler struct {
 	Changed <-chan event.TypedGenericEvent[*v1alpha1.ECSAccount]
 	// Recorder writes events.
 	Recorder events.EventRecorder
+	// Clock is the time.
+	Clock clock.PassiveClock
 	// Jitter is a random part of a duration.
 	Jitter func(time.Duration) time.Duration
 }
@@ -70,7 +73,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, a *v1alpha1.ECSAccount) (ctr
 		a.Status.AccountID = id
 	}
 	a.Status.ObservedGeneration = a.Generation
-	conditions.Set(&a.Status.Conditions, a.Generation, s, false)
+	conditions.Set(&a.Status.Conditions, a.Generation, s, false, r.Clock.Now())
 	next := ctrl.Result{RequeueAfter: accountInterval*3/4 + r.Jitter(accountInterval/2)}
 	if s.Ready != metav1.ConditionTrue {
 		next.RequeueAfter = brokenAccountInterval/2 + r.Jitter(brokenAccountInterval)

@@ -89,7 +89,7 @@ func (r *Reconciler) writeAhead(ctx context.Context, s *pass, fresh bool) error 
 	// A resource that is stalled stays so until a retry has succeeded: nobody wants
 	// to be told every ten minutes that it might be better now.
 	if !conditions.IsTrueAt(status.Conditions, v1alpha1.ConditionStalled, s.p.Generation) {
-		conditions.Set(&status.Conditions, s.p.Generation, progressing(message, 0).Summary, false)
+		conditions.Set(&status.Conditions, s.p.Generation, progressing(message, 0).Summary, false, r.Clock.Now())
 		status.ObservedGeneration = s.p.Generation
 	}
 	if err := conditions.PatchStatus(ctx, r.Client, s.stored, s.p); err != nil {

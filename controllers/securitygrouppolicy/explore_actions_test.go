@@ -16,83 +16,108 @@ import (
 // step is one thing that may happen next.
 type step struct {
 	label string
+	// actor is who goes on by it, if it is a step of a manager's own.
+	actor string
 	do    func(*state)
 	// spend is the budget that it costs; nil for what is no disturbance.
 	spend func(*budgets) *int
 }
 
-// steps are all that may happen next.
+// steps are all that may happen next. Of the managers' own steps one goes on by itself:
+// that of whoever has gone on last, if there is more to do, else the first. That
+// another one goes first is a disturbance, as everything else is that is not due.
 func (s *state) steps() []step {
 	var all []step
-	add := func(spend func(*budgets) *int, do func(*state), label string, args ...any) {
+	add := func(spend func(*budgets) *int, actor string, do func(*state), label string, args ...any) {
 		if spend != nil && (s.left.total == 0 || *spend(&s.left) == 0) {
 			return
 		}
-		all = append(all, step{fmt.Sprintf(label, args...), do, spend})
+		all = append(all, step{fmt.Sprintf(label, args...), actor, do, spend})
 	}
-	busy := false
 	for n, m := range s.managers {
 		if !m.up {
-			add(func(b *budgets) *int { return &b.takeover }, func(c *state) { c.begin(n) }, "manager %d takes over", n)
+			add(func(b *budgets) *int { return &b.takeover }, "", func(c *state) { c.begin(n) }, "manager %d takes over", n)
 			continue
 		}
-		busy = s.managerSteps(n, add) || busy
+		s.managerSteps(n, add)
 	}
+	all, busy := s.oneGoesOn(all)
 	s.userSteps(add)
 	s.cloudSteps(add)
 	if next, ok := s.nextMoment(); ok {
 		var spend func(*budgets) *int
-		if busy {
+		if busy { // something takes longer than it should
 			spend = func(b *budgets) *int { return &b.wait }
+			if slow := s.now.Add(sendWithin + 5*time.Second); next.After(slow) {
+				next = slow
+			}
 		}
-		add(spend, func(c *state) { c.now = next; c.settleTime() }, "%v pass", next.Sub(s.now))
+		add(spend, "", func(c *state) { c.now = next; c.settleTime() }, "%v pass", next.Sub(s.now))
 	}
 	return all
 }
 
-type adder = func(spend func(*budgets) *int, do func(*state), label string, args ...any)
+// oneGoesOn has all of the managers' own steps but one cost what it costs that another
+// goes first.
+func (s *state) oneGoesOn(all []step) (kept []step, busy bool) {
+	first := ""
+	for _, t := range all {
+		if t.actor != "" && t.spend == nil && (first == "" || t.actor == s.actor) {
+			first = t.actor
+		}
+	}
+	for _, t := range all {
+		if t.actor != "" && t.actor != first {
+			if t.spend != nil || s.left.total == 0 || s.left.preempt == 0 {
+				continue
+			}
+			t.spend = func(b *budgets) *int { return &b.preempt }
+		}
+		kept = append(kept, t)
+	}
+	return kept, first != ""
+}
 
-// managerSteps are those of one manager. Busy says that there is something to do at
-// this moment.
-func (s *state) managerSteps(n int, add adder) (busy bool) {
+type adder = func(spend func(*budgets) *int, actor string, do func(*state), label string, args ...any)
+
+// managerSteps are those of one manager.
+func (s *state) managerSteps(n int, add adder) {
 	m := s.managers[n]
 	for i := range s.policies {
 		behind := s.policies[i].last() - m.seen[i]
 		switch {
 		case behind > 0 && s.held(n, i):
-			add(nil, func(c *state) { c.ledger.holding = ""; c.deliverAll() }, "manager %d is told of r%d", n, i)
+			add(nil, "", func(c *state) { c.ledger.holding = ""; c.deliverAll() }, "manager %d is told of r%d", n, i)
 		case m.runs[i] != nil:
-			busy = true
 			s.replies(n, i, add)
 		case !m.due[i].IsZero() && !m.due[i].After(s.now):
-			busy = true
-			add(nil, func(c *state) { c.startPass(n, i) }, "manager %d begins r%d", n, i)
+			add(nil, actor(n, i), func(c *state) { c.startPass(n, i) }, "manager %d begins r%d", n, i)
 		}
 		if s.ledger.holding == "" {
-			add(func(b *budgets) *int { return &b.race }, func(c *state) { c.ledger.holding = hold(n, i) }, "manager %d is told late of r%d", n, i)
+			add(func(b *budgets) *int { return &b.race }, "", func(c *state) { c.ledger.holding = hold(n, i) }, "manager %d is told late of r%d", n, i)
 		}
 	}
 	if s.ledger.holding == hold(n, -1) {
-		add(nil, func(c *state) { c.ledger.holding = ""; c.deliverAll() }, "manager %d is told of the claim", n)
+		add(nil, "", func(c *state) { c.ledger.holding = ""; c.deliverAll() }, "manager %d is told of the claim", n)
 	} else if s.ledger.holding == "" {
-		add(func(b *budgets) *int { return &b.race }, func(c *state) { c.ledger.holding = hold(n, -1) }, "manager %d is told late of the claim", n)
+		add(func(b *budgets) *int { return &b.race }, "", func(c *state) { c.ledger.holding = hold(n, -1) }, "manager %d is told late of the claim", n)
 	}
 	if !m.claimDue.IsZero() && !m.claimDue.After(s.now) {
-		busy = true
-		add(nil, func(c *state) { c.reconcileClaim(n) }, "manager %d reconciles the claim", n)
+		add(nil, actor(n, -1), func(c *state) { c.reconcileClaim(n) }, "manager %d reconciles the claim", n)
 	}
 	crash := func(b *budgets) *int { return &b.crash }
-	add(crash, func(c *state) { c.begin(n) }, "manager %d crashes", n)
+	add(crash, "", func(c *state) { c.begin(n) }, "manager %d crashes", n)
 	for i, run := range m.runs {
-		if run == nil || run.next == nil || run.next.kind != modifyCall {
+		if run == nil || run.next.kind != modifyCall || s.now.Sub(s.ledger.aheadAt(run.next.token)) > sendWithin {
 			continue
 		}
 		r := run.next
-		add(crash, func(c *state) { c.ledger.sent(c, n, i, r); c.effect(r.token, r.to, i); c.begin(n) }, "manager %d sends %s of r%d and crashes", n, r.to, i)
-		add(crash, func(c *state) { c.ledger.sent(c, n, i, r); c.delay(r, i); c.begin(n) }, "manager %d sends %s of r%d, which is delayed, and crashes", n, r.to, i)
+		add(crash, "", func(c *state) { c.ledger.sent(c, n, i, r); c.effect(r.token, r.to, i); c.begin(n) }, "manager %d sends %s of r%d and crashes", n, r.to, i)
+		add(crash, "", func(c *state) { c.ledger.sent(c, n, i, r); c.delay(r, i); c.begin(n) }, "manager %d sends %s of r%d, which is delayed, and crashes", n, r.to, i)
 	}
-	return busy
 }
+
+func actor(n, i int) string { return fmt.Sprint(n, "/", i) }
 
 func hold(n, i int) string { return fmt.Sprint(n, "/", i) }
 
@@ -140,11 +165,11 @@ func (s *state) replies(n, i int, add adder) {
 		s.cloudReplies(n, i, r, who, reply, add)
 		return
 	}
-	add(nil, reply(func(c *state) *answer { return c.serve(n, i, r) }), "%s", who)
+	add(nil, actor(n, i), reply(func(c *state) *answer { return c.serve(n, i, r) }), "%s", who)
 	away := func(b *budgets) *int { return &b.api }
-	add(away, reply(func(*state) *answer { return &answer{err: errAway, label: "away"} }), "%s: the API server is away", who)
+	add(away, actor(n, i), reply(func(*state) *answer { return &answer{err: errAway, label: "away"} }), "%s: the API server is away", who)
 	if r.kind != getPolicy && r.kind != getClaim {
-		add(away, reply(func(c *state) *answer { c.serve(n, i, r); return &answer{err: errAway, label: "lost"} }), "%s: done, and the answer is lost", who)
+		add(away, actor(n, i), reply(func(c *state) *answer { c.serve(n, i, r); return &answer{err: errAway, label: "lost"} }), "%s: done, and the answer is lost", who)
 	}
 }
 
@@ -189,7 +214,7 @@ func (s *state) cloudReplies(n, i int, r *request, who string, reply func(func(*
 	if r.kind == observeCall {
 		call := func(c *state) { c.ledger.called(c, c.managers[n].runs[i].object.UID) }
 		if s.cloud.gone {
-			add(nil, reply(func(c *state) *answer {
+			add(nil, actor(n, i), reply(func(c *state) *answer {
 				call(c)
 				return fails(ecs.ActionObserve, "InvalidSecurityGroupId.NotFound", ecs.NotFound, 404)
 			}), "%s: there is no group", who)
@@ -200,15 +225,15 @@ func (s *state) cloudReplies(n, i int, r *request, who string, reply func(func(*
 			if k > 0 {
 				spend = func(b *budgets) *int { return &b.stale }
 			}
-			add(spend, reply(func(c *state) *answer {
+			add(spend, actor(n, i), reply(func(c *state) *answer {
 				call(c)
 				c.managers[n].answered[c.managers[n].runs[i].object.UID] = answered{value, c.now}
 				return &answer{value: value, label: value}
 			}), "%s: %s%s", who, value, []string{"", ", which is old"}[min(k, 1)])
 		}
-		add(timeout, reply(func(c *state) *answer { call(c); return fails(ecs.ActionObserve, ecs.CodeTimeout, ecs.Unavailable, 0) }), "%s: no answer", who)
-		add(refuse, reply(func(c *state) *answer { call(c); return fails(ecs.ActionObserve, "Forbidden.RAM", ecs.Denied, 403) }), "%s: refused", who)
-		add(throttle, reply(func(*state) *answer { return &answer{wait: time.Second, label: "wait"} }), "%s: has to wait for the rate", who)
+		add(timeout, actor(n, i), reply(func(c *state) *answer { call(c); return fails(ecs.ActionObserve, ecs.CodeTimeout, ecs.Unavailable, 0) }), "%s: no answer", who)
+		add(refuse, actor(n, i), reply(func(c *state) *answer { call(c); return fails(ecs.ActionObserve, "Forbidden.RAM", ecs.Denied, 403) }), "%s: refused", who)
+		add(throttle, actor(n, i), reply(func(*state) *answer { return &answer{wait: time.Second, label: "wait"} }), "%s: has to wait for the rate", who)
 		return
 	}
 	sent := func(c *state) {
@@ -218,7 +243,11 @@ func (s *state) cloudReplies(n, i int, r *request, who string, reply func(func(*
 	lose := func(b *budgets) *int { return &b.lose }
 	ok := func() *answer { return &answer{value: "req-" + r.token, label: "ok"} }
 	who += " to " + r.to
-	add(nil, reply(func(c *state) *answer {
+	if s.now.Sub(s.ledger.aheadAt(r.token)) > sendWithin {
+		add(nil, actor(n, i), reply(func(*state) *answer { return fails(ecs.ActionModify, ecs.CodeTimeout, ecs.Unavailable, 0) }), "%s: given up", who)
+		return
+	}
+	add(nil, actor(n, i), reply(func(c *state) *answer {
 		sent(c)
 		if c.cloud.gone {
 			return fails(ecs.ActionModify, "InvalidSecurityGroupId.NotFound", ecs.NotFound, 404)
@@ -226,19 +255,19 @@ func (s *state) cloudReplies(n, i int, r *request, who string, reply func(func(*
 		c.effect(r.token, r.to, i)
 		return ok()
 	}), "%s", who)
-	add(lose, reply(func(c *state) *answer {
+	add(lose, actor(n, i), reply(func(c *state) *answer {
 		sent(c)
 		c.effect(r.token, r.to, i)
 		return fails(ecs.ActionModify, ecs.CodeTimeout, ecs.Unavailable, 0)
 	}), "%s: done, and the answer is lost", who)
-	add(lose, reply(func(c *state) *answer { sent(c); return fails(ecs.ActionModify, ecs.CodeTimeout, ecs.Unavailable, 0) }), "%s: never arrives", who)
-	add(lose, reply(func(c *state) *answer {
+	add(lose, actor(n, i), reply(func(c *state) *answer { sent(c); return fails(ecs.ActionModify, ecs.CodeTimeout, ecs.Unavailable, 0) }), "%s: never arrives", who)
+	add(lose, actor(n, i), reply(func(c *state) *answer {
 		sent(c)
 		c.delay(r, i)
 		return fails(ecs.ActionModify, ecs.CodeTimeout, ecs.Unavailable, 0)
 	}), "%s: delayed, and the answer is lost", who)
-	add(refuse, reply(func(c *state) *answer { sent(c); return fails(ecs.ActionModify, "Forbidden.RAM", ecs.Denied, 403) }), "%s: refused", who)
-	add(throttle, reply(func(*state) *answer { return &answer{wait: time.Second, label: "wait"} }), "%s: has to wait for the rate", who)
+	add(refuse, actor(n, i), reply(func(c *state) *answer { sent(c); return fails(ecs.ActionModify, "Forbidden.RAM", ecs.Denied, 403) }), "%s: refused", who)
+	add(throttle, actor(n, i), reply(func(*state) *answer { return &answer{wait: time.Second, label: "wait"} }), "%s: has to wait for the rate", who)
 }
 
 // userSteps are those of the resources' owners.
@@ -246,7 +275,7 @@ func (s *state) userSteps(add adder) {
 	for i := range s.policies {
 		p := s.policies[i].newest()
 		if p == nil {
-			add(func(b *budgets) *int { return &b.create }, func(c *state) {
+			add(func(b *budgets) *int { return &b.create }, "", func(c *state) {
 				c.putPolicy(i, c.resource(i, ecs.Accept, i == 0))
 			}, "r%d is made anew", i)
 			continue
@@ -255,7 +284,7 @@ func (s *state) userSteps(add adder) {
 			continue
 		}
 		edit := func(spend func(*budgets) *int, what string, change func(*v1alpha1.SecurityGroupPolicySpec)) {
-			add(spend, func(c *state) {
+			add(spend, "", func(c *state) {
 				edited := c.policies[i].newest().DeepCopy()
 				change(&edited.Spec)
 				edited.Generation++
@@ -275,7 +304,7 @@ func (s *state) userSteps(add adder) {
 		} else {
 			edit(func(b *budgets) *int { return &b.suspend }, "suspended", func(spec *v1alpha1.SecurityGroupPolicySpec) { spec.Suspend = true })
 		}
-		add(func(b *budgets) *int { return &b.remove }, func(c *state) { c.removePolicy(i) }, "r%d is deleted", i)
+		add(func(b *budgets) *int { return &b.remove }, "", func(c *state) { c.removePolicy(i) }, "r%d is deleted", i)
 	}
 }
 
@@ -295,17 +324,17 @@ func (s *state) removePolicy(i int) {
 // cloudSteps are those of ECS, and of whoever else uses it.
 func (s *state) cloudSteps(add adder) {
 	for k, f := range s.cloud.flights {
-		add(nil, func(c *state) {
+		add(nil, "", func(c *state) {
 			c.cloud.flights = slices.Delete(c.cloud.flights, k, k+1)
 			c.effect(f.token, f.to, f.by)
 		}, "the delayed change of r%d to %s takes effect", f.by, f.to)
 	}
-	add(func(b *budgets) *int { return &b.outsider }, func(c *state) {
+	add(func(b *budgets) *int { return &b.outsider }, "", func(c *state) {
 		c.ledger.outsider(c)
 		c.setCloud(other(c.cloud.value))
 	}, "somebody else sets %s", other(s.cloud.value))
 	if !s.cloud.gone {
-		add(func(b *budgets) *int { return &b.vanish }, func(c *state) { c.cloud.gone = true }, "the group is deleted")
+		add(func(b *budgets) *int { return &b.vanish }, "", func(c *state) { c.cloud.gone = true }, "the group is deleted")
 	}
 }
 
@@ -332,13 +361,15 @@ func (s *state) nextMoment() (next time.Time, ok bool) {
 	return next, ok
 }
 
-// take carries a step out on a copy.
+// take carries out a step on a copy.
 func (s *state) take(t step) *state {
-	c := s.clone()
-	c.action = t.label
+	c := s.follow(t.label)
 	if t.spend != nil {
 		c.left.total--
 		*t.spend(&c.left)--
+	}
+	if t.actor != "" {
+		c.actor = t.actor
 	}
 	t.do(c)
 	c.deliverAll()

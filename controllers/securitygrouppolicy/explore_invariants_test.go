@@ -18,6 +18,8 @@ import (
 type ledger struct {
 	// broken is the first invariant that did not hold.
 	broken string
+	// total is how many disturbances there may be.
+	total int
 	// holding is which manager is not told of which object.
 	holding string
 	writer  int
@@ -32,10 +34,14 @@ type ledger struct {
 	disturbed map[types.UID]bool
 	// restored are the resources that are gone and had to put something back.
 	restored map[types.UID]bool
-	calls    map[types.UID][]time.Time
+	// blurred are the resources while whose change was under way somebody else changed
+	// the group: nobody can tell whose change it is.
+	blurred map[types.UID]bool
+	calls   map[types.UID][]time.Time
 }
 
 type ahead struct {
+	uid   types.UID
 	edits int
 	at    time.Time
 }
@@ -49,15 +55,15 @@ type effectNote struct {
 	recorded bool
 }
 
-func newLedger() ledger {
-	return ledger{aheads: map[string]ahead{}, effects: map[string]*effectNote{}, origins: map[types.UID]string{}, disturbed: map[types.UID]bool{},
-		restored: map[types.UID]bool{}, calls: map[types.UID][]time.Time{}}
+func newLedger(total int) ledger {
+	return ledger{total: total, aheads: map[string]ahead{}, effects: map[string]*effectNote{}, origins: map[types.UID]string{}, disturbed: map[types.UID]bool{},
+		restored: map[types.UID]bool{}, blurred: map[types.UID]bool{}, calls: map[types.UID][]time.Time{}}
 }
 
 func (l *ledger) clone() ledger {
 	c := *l
 	c.aheads, c.origins, c.disturbed, c.restored = maps.Clone(l.aheads), maps.Clone(l.origins), maps.Clone(l.disturbed), maps.Clone(l.restored)
-	c.effects = maps.Clone(l.effects)
+	c.effects, c.blurred = maps.Clone(l.effects), maps.Clone(l.blurred)
 	for token, e := range c.effects {
 		c.effects[token] = new(*e)
 	}
@@ -77,18 +83,17 @@ func (l *ledger) aheadAt(token string) time.Time { return l.aheads[token].at }
 func (l *ledger) called(s *state, uid types.UID) {
 	recent := slices.DeleteFunc(slices.Clone(l.calls[uid]), func(t time.Time) bool { return s.now.Sub(t) >= 30*time.Second })
 	l.calls[uid] = append(recent, s.now)
-	if len(l.calls[uid]) > 10+2*disturbances(s) {
+	// Each disturbance may have the resource reconciled once more: two calls.
+	if len(l.calls[uid]) > 10+2*(l.total-s.left.total) {
 		l.fail("%d calls for one resource in 30 seconds", len(l.calls[uid]))
 	}
 }
 
-func disturbances(s *state) int { return spentTotal - s.left.total }
-
-// spentTotal is what the exploration began with.
-var spentTotal int
-
 // sent holds a request that leaves the manager against what is stored at that moment.
 func (l *ledger) sent(s *state, n, i int, r *request) {
+	if _, done := s.cloud.tokens[r.token]; done {
+		return // another manager was faster; ECS answers with the effect of the first one
+	}
 	object := s.managers[n].runs[i].object
 	stored := s.policies[i].newest()
 	if stored == nil || stored.UID != object.UID {
@@ -123,18 +128,13 @@ func (l *ledger) sent(s *state, n, i int, r *request) {
 // effect notes a change that takes effect.
 func (l *ledger) effect(s *state, token, to string, by int) {
 	stored := s.policies[by].newest()
-	var uid types.UID
-	for known := range l.aheads {
-		if known == token {
-			uid = types.UID(l.owner(token))
-		}
-	}
+	uid := l.aheads[token].uid
 	if _, twice := l.effects[token]; twice {
 		l.fail("a token has two effects")
 	}
 	l.effects[token] = &effectNote{uid: uid, to: to}
 	if _, known := l.origins[uid]; !known {
-		l.origins[uid] = s.cloud.value
+		l.origins[uid] = other(to) // as it was observed
 	}
 	for other := range l.origins {
 		if other != uid {
@@ -153,7 +153,7 @@ func (l *ledger) effect(s *state, token, to string, by int) {
 		}
 		return
 	}
-	if pending := stored.Status.PendingModification; pending == nil || pending.ClientToken != token {
+	if pending := stored.Status.PendingModification; !l.blurred[uid] && (pending == nil || pending.ClientToken != token) {
 		l.fail("a change takes effect after it was given up")
 	}
 	if stored.Spec.DeletionPolicy == v1alpha1.DeletionRestore && !hasFinalizer(stored) {
@@ -161,14 +161,13 @@ func (l *ledger) effect(s *state, token, to string, by int) {
 	}
 }
 
-// owner is the uid that a token was written ahead for.
-func (l *ledger) owner(token string) string { return owners[token] }
-
-// owners never changes for a token.
-var owners = map[string]string{}
-
 // outsider notes that somebody else changes the group.
-func (l *ledger) outsider(*state) {
+func (l *ledger) outsider(s *state) {
+	for uid, p := range s.uids() {
+		if p.Status.PendingModification != nil {
+			l.blurred[uid] = true
+		}
+	}
 	for uid := range l.origins {
 		l.disturbed[uid] = true
 	}
@@ -180,9 +179,8 @@ func (l *ledger) outsider(*state) {
 // statusWritten holds a new status against what is true.
 func (l *ledger) statusWritten(s *state, i int, old, written *sgp) {
 	was, is := old.Status.PendingModification, written.Status.PendingModification
-	if is != nil {
-		l.aheads[is.ClientToken] = ahead{s.edits[i], s.now}
-		owners[is.ClientToken] = string(old.UID)
+	if is != nil && pendingID(is) != pendingID(was) {
+		l.aheads[is.ClientToken] = ahead{old.UID, s.edits[i], s.now}
 	}
 	if m := written.Status.LastModification; m != nil && was != nil && modificationID(m) != modificationID(old.Status.LastModification) {
 		if e := l.effects[was.ClientToken]; e != nil && m.To == was.To {
@@ -232,7 +230,7 @@ func (l *ledger) vanished(s *state, i int, last *sgp) {
 	if last.Spec.DeletionPolicy != v1alpha1.DeletionRestore || !changed || last.Spec.ManagementPolicy == v1alpha1.ManagementObserve || s.cloud.gone {
 		return
 	}
-	if l.disturbed[last.UID] {
+	if l.disturbed[last.UID] || l.blurred[last.UID] {
 		return
 	}
 	if s.cloud.value != original {

@@ -422,7 +422,7 @@ func (s *state) reply(n, i int, a *answer) {
 func (s *state) begin(n int) {
 	m := &manager{up: true, skew: s.managers[n].skew, began: s.now, seen: make([]int, len(s.policies)), entries: map[types.UID]entry{},
 		lines: &claims.Lines{}, endings: &claims.Endings{}, due: make([]time.Time, len(s.policies)), runs: make([]*run, len(s.policies)),
-		answered: map[types.UID]answered{}, failedWrite: make([]bool, len(s.policies))}
+		answered: map[types.UID]answered{}}
 	s.managers[n] = m
 	r := s.reconciler(n, &port{}, 0)
 	for i := range s.policies {

@@ -79,9 +79,26 @@ type state struct {
 	// ledger is what the invariants need to know of the past.
 	ledger ledger
 
-	from   *state
+	// actor is whose request was answered last: it goes on by itself.
+	actor string
+
+	// trail is how the state came about.
+	trail *trail
+}
+
+// trail is a step and those before it.
+type trail struct {
+	before *trail
+	at     time.Time
 	action string
 	depth  int
+}
+
+func (t *trail) length() int {
+	if t == nil {
+		return 0
+	}
+	return t.depth
 }
 
 // budgets bound what disturbs.
@@ -90,6 +107,7 @@ type budgets struct {
 	edit, remove, create, mode                        int
 	stale, timeout, refuse, throttle, lose, outsider  int
 	api, crash, takeover, vanish, wait, suspend, race int
+	preempt                                           int
 }
 
 // cloudState is the group as ECS has it.
@@ -131,9 +149,6 @@ type manager struct {
 	runs     []*run
 	// answered is the last answer of ECS for each resource.
 	answered map[types.UID]answered
-	// quiet counts the requests of each resource that nobody has answered, for what a
-	// pass may not know.
-	failedWrite []bool
 }
 
 type answered struct {
@@ -151,7 +166,8 @@ type run struct {
 	label   string
 }
 
-func (s *state) clone() *state {
+// follow is a copy of the state that an action is to change.
+func (s *state) follow(action string) *state {
 	c := *s
 	c.policies = slices.Clone(s.policies)
 	c.managers = slices.Clone(s.managers)
@@ -160,14 +176,13 @@ func (s *state) clone() *state {
 		copied.seen, copied.due, copied.runs = slices.Clone(m.seen), slices.Clone(m.due), slices.Clone(m.runs)
 		copied.entries, copied.answered = maps.Clone(m.entries), maps.Clone(m.answered)
 		copied.lines, copied.endings = m.lines.Clone(), m.endings.Clone()
-		copied.failedWrite = slices.Clone(m.failedWrite)
 		c.managers[i] = &copied
 	}
 	c.cloud.past, c.cloud.flights = slices.Clone(s.cloud.past), slices.Clone(s.cloud.flights)
 	c.cloud.tokens = maps.Clone(s.cloud.tokens)
 	c.edits = slices.Clone(s.edits)
 	c.ledger = s.ledger.clone()
-	c.from, c.depth = s, s.depth+1
+	c.trail = &trail{s.trail, s.now, action, s.trail.length() + 1}
 	return &c
 }
 
@@ -260,7 +275,6 @@ func (s *state) writePolicy(i int, o *sgp, status bool) (*sgp, error) {
 	if status {
 		s.ledger.statusWritten(s, i, newest, o)
 		o.Status.DeepCopyInto(&written.Status)
-		stampConditions(&written.Status)
 	} else {
 		written.Finalizers = slices.Clone(o.Finalizers)
 	}
@@ -270,13 +284,6 @@ func (s *state) writePolicy(i int, o *sgp, status bool) (*sgp, error) {
 	}
 	s.putPolicy(i, written)
 	return s.policies[i].newest(), nil
-}
-
-// stampConditions has times as the API server stores them.
-func stampConditions(status *v1alpha1.SecurityGroupPolicyStatus) {
-	for i := range status.Conditions {
-		status.Conditions[i].LastTransitionTime = status.Conditions[i].LastTransitionTime.Rfc3339Copy()
-	}
 }
 
 func (s *state) vanish(i int, last *sgp) {

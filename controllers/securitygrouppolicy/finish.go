@@ -78,7 +78,7 @@ func (r *Reconciler) summarize(s *pass, o outcome) {
 	if o.quiet && (!o.keepReady || keep || !conditions.IsTrue(status.Conditions, v1alpha1.ConditionReady)) {
 		return
 	}
-	conditions.Set(&status.Conditions, s.p.Generation, o.Summary, keep)
+	conditions.Set(&status.Conditions, s.p.Generation, o.Summary, keep, now)
 	status.ObservedGeneration = s.p.Generation
 }
 
@@ -250,19 +250,18 @@ func (r *Reconciler) next(s *pass, e *entry, o outcome, now time.Time) (ctrl.Res
 		e.failures++
 		return wait/2 + r.Jitter(wait)
 	}
-	if o.retry != retryBackoff && o.err == nil {
+	late := s.heldByAnother() && o.Reason != v1alpha1.ReasonConflict // somebody else was faster
+	if o.retry != retryBackoff && o.err == nil && !late {
 		e.failures = 0
 	}
 	low := handler.LowPriority
 	switch {
-	case apierrors.IsConflict(o.err), apierrors.IsNotFound(o.err), errors.Is(o.err, errMovedOn):
+	case apierrors.IsConflict(o.err), apierrors.IsNotFound(o.err), errors.Is(o.err, errMovedOn), o.err == nil && late:
 		// The change that came between wakes the resource; a cache that stands still
 		// must not make it run in circles.
 		return ctrl.Result{RequeueAfter: min(backoff(), maxConflict)}, nil
 	case o.err != nil:
 		return ctrl.Result{}, o.err
-	case s.heldByAnother() && o.Reason != v1alpha1.ReasonConflict:
-		return ctrl.Result{RequeueAfter: firstBackoff}, nil // somebody else was faster
 	}
 	switch o.retry {
 	case retryResync:
@@ -272,7 +271,9 @@ func (r *Reconciler) next(s *pass, e *entry, o outcome, now time.Time) (ctrl.Res
 	case retrySlow:
 		wait := max(o.wait, minSlow+r.Jitter(maxSlow-minSlow))
 		if pending := s.p.Status.PendingModification; pending != nil {
-			wait = min(wait, max(firstBackoff, policy.Doubt-e.pending.age(pendingID(pending), now)))
+			if left := policy.Doubt - e.pending.age(pendingID(pending), now); left > 0 {
+				wait = min(wait, left) // an observation decides then
+			}
 		}
 		return ctrl.Result{RequeueAfter: wait, Priority: &low}, nil
 	case retryAt:

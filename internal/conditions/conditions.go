@@ -6,6 +6,7 @@ package conditions
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
@@ -33,12 +34,13 @@ type Summary struct {
 // besides are the conditions that are there only while they are True.
 var besides = []string{v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled, v1alpha1.ConditionSuspended}
 
-// Set puts a summary into conditions. With keepReady the condition Ready stays as it
-// is.
-func Set(list *[]metav1.Condition, generation int64, s Summary, keepReady bool) {
+// Set puts a summary into conditions, at a time. With keepReady the condition Ready
+// stays as it is.
+func Set(list *[]metav1.Condition, generation int64, s Summary, keepReady bool, now time.Time) {
 	set := func(kind string, status metav1.ConditionStatus) {
 		apimeta.SetStatusCondition(list, metav1.Condition{
 			Type: kind, Status: status, Reason: s.Reason, Message: s.Message, ObservedGeneration: generation,
+			LastTransitionTime: metav1.NewTime(now).Rfc3339Copy(),
 		})
 	}
 	if !keepReady {

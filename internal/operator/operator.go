@@ -141,7 +141,8 @@ func jitter(d time.Duration) time.Duration {
 func addControllers(ctx context.Context, mgr ctrl.Manager, o *Options, accounts *account.Resolver, changed <-chan event.TypedGenericEvent[*v1alpha1.ECSAccount]) error {
 	recorder := mgr.GetEventRecorder("sgp-operator")
 	err := (&ecsaccount.Reconciler{
-		Client: mgr.GetClient(), Check: accounts.Check, Forget: accounts.Forget, Changed: changed, Recorder: recorder, Jitter: jitter,
+		Client: mgr.GetClient(), Check: accounts.Check, Forget: accounts.Forget, Changed: changed, Recorder: recorder,
+		Clock: o.Replace.Clock, Jitter: jitter,
 	}).SetupWithManager(ctx, mgr)
 	if err != nil {
 		return err

@@ -1,0 +1,5 @@
+//go:build race
+
+package securitygrouppolicy
+
+func init() { raceDetector = true }
