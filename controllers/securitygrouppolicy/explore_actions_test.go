@@ -187,9 +187,9 @@ func (s *state) serve(n, i int, r *request) *answer {
 		}
 	case putStatus:
 		s.ledger.writer = n
-		a.policy, a.err = s.writePolicy(i, r.policy, true)
+		a.policy, a.err = s.writePolicy(i, r, true)
 	case putMeta:
-		a.policy, a.err = s.writePolicy(i, r.policy, false)
+		a.policy, a.err = s.writePolicy(i, r, false)
 	case newClaim:
 		a.claim, a.err = s.createClaim(r.claim)
 	case setClaim:
@@ -289,6 +289,9 @@ func (s *state) userSteps(add adder) {
 				change(&edited.Spec)
 				edited.Generation++
 				c.edits[i]++
+				if edited.Spec.ManagementPolicy == v1alpha1.ManagementObserve {
+					c.ledger.yielded[edited.UID] = true
+				}
 				c.putPolicy(i, edited)
 			}, "r%d is edited: %s", i, what)
 		}
@@ -299,6 +302,7 @@ func (s *state) userSteps(add adder) {
 			mode = v1alpha1.ManagementEnforce
 		}
 		edit(func(b *budgets) *int { return &b.mode }, string(mode), func(spec *v1alpha1.SecurityGroupPolicySpec) { spec.ManagementPolicy = mode })
+		edit(func(b *budgets) *int { return &b.parameter }, "another ownerAccount", func(spec *v1alpha1.SecurityGroupPolicySpec) { spec.OwnerAccount += "o" })
 		if p.Spec.Suspend {
 			edit(nil, "resumed", func(spec *v1alpha1.SecurityGroupPolicySpec) { spec.Suspend = false })
 		} else {

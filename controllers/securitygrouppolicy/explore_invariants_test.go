@@ -37,11 +37,14 @@ type ledger struct {
 	// blurred are the resources while whose change was under way somebody else changed
 	// the group: nobody can tell whose change it is.
 	blurred map[types.UID]bool
+	// yielded are the resources that were set to Observe while they held the group.
+	yielded map[types.UID]bool
 	calls   map[types.UID][]time.Time
 }
 
 type ahead struct {
 	uid   types.UID
+	owner string
 	edits int
 	at    time.Time
 }
@@ -57,13 +60,13 @@ type effectNote struct {
 
 func newLedger(total int) ledger {
 	return ledger{total: total, aheads: map[string]ahead{}, effects: map[string]*effectNote{}, origins: map[types.UID]string{}, disturbed: map[types.UID]bool{},
-		restored: map[types.UID]bool{}, blurred: map[types.UID]bool{}, calls: map[types.UID][]time.Time{}}
+		restored: map[types.UID]bool{}, blurred: map[types.UID]bool{}, yielded: map[types.UID]bool{}, calls: map[types.UID][]time.Time{}}
 }
 
 func (l *ledger) clone() ledger {
 	c := *l
 	c.aheads, c.origins, c.disturbed, c.restored = maps.Clone(l.aheads), maps.Clone(l.origins), maps.Clone(l.disturbed), maps.Clone(l.restored)
-	c.effects, c.blurred = maps.Clone(l.effects), maps.Clone(l.blurred)
+	c.effects, c.blurred, c.yielded = maps.Clone(l.effects), maps.Clone(l.blurred), maps.Clone(l.yielded)
 	for token, e := range c.effects {
 		c.effects[token] = new(*e)
 	}
@@ -91,6 +94,9 @@ func (l *ledger) called(s *state, uid types.UID) {
 
 // sent holds a request that leaves the manager against what is stored at that moment.
 func (l *ledger) sent(s *state, n, i int, r *request) {
+	if known, written := l.aheads[r.token]; written && known.owner != r.owner {
+		l.fail("a request is repeated with other parameters")
+	}
 	if _, done := s.cloud.tokens[r.token]; done {
 		return // another manager was faster; ECS answers with the effect of the first one
 	}
@@ -122,6 +128,18 @@ func (l *ledger) sent(s *state, n, i int, r *request) {
 	}
 	if stored.Spec.ManagementPolicy == v1alpha1.ManagementObserve || stored.Spec.Suspend || r.to != wanted {
 		l.fail("a request is sent for a value that nobody wants")
+	}
+}
+
+// claimGivenUp holds the end of a claim against the rights of its holder.
+func (l *ledger) claimGivenUp(s *state, c *claim) {
+	for uid, p := range s.uids() {
+		if string(uid) != c.Spec.Holder.UID || l.yielded[uid] || !p.DeletionTimestamp.IsZero() || s.cloud.gone {
+			continue
+		}
+		if c.Spec.RequestedAt == nil || s.now.Sub(c.Spec.RequestedAt.Time) < claims.Answer {
+			l.fail("a group is taken from a holder that has a right to it")
+		}
 	}
 }
 
@@ -179,8 +197,11 @@ func (l *ledger) outsider(s *state) {
 // statusWritten holds a new status against what is true.
 func (l *ledger) statusWritten(s *state, i int, old, written *sgp) {
 	was, is := old.Status.PendingModification, written.Status.PendingModification
+	if is != nil && was != nil && is.ClientToken == was.ClientToken && is.OwnerAccount != was.OwnerAccount {
+		l.fail("the parameters of a request are changed")
+	}
 	if is != nil && pendingID(is) != pendingID(was) {
-		l.aheads[is.ClientToken] = ahead{old.UID, s.edits[i], s.now}
+		l.aheads[is.ClientToken] = ahead{old.UID, is.OwnerAccount, s.edits[i], s.now}
 	}
 	if m := written.Status.LastModification; m != nil && was != nil && modificationID(m) != modificationID(old.Status.LastModification) {
 		if e := l.effects[was.ClientToken]; e != nil && m.To == was.To {

@@ -1,6 +1,7 @@
 package securitygrouppolicy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -30,6 +31,16 @@ type request struct {
 	claim  *claim
 	to     string
 	token  string
+	// owner is the parameter OwnerAccount.
+	owner string
+	// patch is how a write is made.
+	patch client.Patch
+}
+
+// locked tells whether a write names the version that it is for.
+func (r *request) locked() bool {
+	data, err := r.patch.Data(r.policy)
+	return err == nil && bytes.Contains(data, []byte(`"resourceVersion"`))
 }
 
 // The kinds of requests.
@@ -96,17 +107,17 @@ type statusPort struct {
 }
 
 // Patch implements client.SubResourceWriter.
-func (w statusPort) Patch(_ context.Context, o client.Object, _ client.Patch, _ ...client.SubResourcePatchOption) error {
-	return w.p.write(putStatus, o.(*sgp))
+func (w statusPort) Patch(_ context.Context, o client.Object, patch client.Patch, _ ...client.SubResourcePatchOption) error {
+	return w.p.write(putStatus, o.(*sgp), patch)
 }
 
 // Patch implements client.Client.
-func (p *port) Patch(_ context.Context, o client.Object, _ client.Patch, _ ...client.PatchOption) error {
-	return p.write(putMeta, o.(*sgp))
+func (p *port) Patch(_ context.Context, o client.Object, patch client.Patch, _ ...client.PatchOption) error {
+	return p.write(putMeta, o.(*sgp), patch)
 }
 
-func (p *port) write(kind string, o *sgp) error {
-	a := p.ask(&request{kind: kind, policy: o})
+func (p *port) write(kind string, o *sgp, patch client.Patch) error {
+	a := p.ask(&request{kind: kind, policy: o, patch: patch})
 	if a.err == nil {
 		a.policy.DeepCopyInto(o)
 	}
@@ -169,8 +180,8 @@ func (p *port) Observe(context.Context, ecs.Group, ratelimit.Priority) (string, 
 }
 
 // Modify implements Cloud.
-func (p *port) Modify(_ context.Context, _ ecs.Group, to, token string) (string, time.Duration, error) {
-	a := p.ask(&request{kind: modifyCall, to: to, token: token})
+func (p *port) Modify(_ context.Context, g ecs.Group, to, token string) (string, time.Duration, error) {
+	a := p.ask(&request{kind: modifyCall, to: to, token: token, owner: g.OwnerAccount})
 	return a.value, a.wait, a.err
 }
 

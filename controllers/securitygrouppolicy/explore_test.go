@@ -25,6 +25,7 @@ var raceDetector bool
 
 var (
 	exploreTotal = flag.Int("explore.disturbances", 0, "how many disturbances an exploration may combine; 0: as many as the tests do")
+	exploreOnly  = flag.String("explore.only", "", "which kinds of disturbances, separated by commas; all if empty")
 	exploreLimit = flag.Int("explore.states", 3_000_000, "after how many states an exploration gives up")
 	exploreWalks = flag.Int("explore.walks", 0, "how many random walks follow, with twice as many disturbances")
 	exploreSeed  = flag.Uint64("explore.seed", 1, "what the random walks follow from")
@@ -32,8 +33,25 @@ var (
 
 // budgetsOf bounds each kind of disturbance, and all together.
 func budgetsOf(total int) budgets {
-	return budgets{total: total, edit: 2, remove: 1, create: 1, mode: 2, stale: 2, timeout: 1, refuse: 1, throttle: 1, lose: 1,
-		outsider: 1, api: 1, crash: 1, takeover: 1, vanish: 1, wait: 1, suspend: 1, race: 1, preempt: 2}
+	b := budgets{total: total}
+	only := map[string]bool{}
+	for kind := range strings.SplitSeq(*exploreOnly, ",") {
+		only[kind] = true
+	}
+	for kind, bound := range map[string]struct {
+		left *int
+		most int
+	}{
+		"edit": {&b.edit, 2}, "remove": {&b.remove, 1}, "create": {&b.create, 1}, "mode": {&b.mode, 2}, "suspend": {&b.suspend, 1}, "parameter": {&b.parameter, 1},
+		"stale": {&b.stale, 2}, "timeout": {&b.timeout, 1}, "refuse": {&b.refuse, 1}, "throttle": {&b.throttle, 1}, "lose": {&b.lose, 1},
+		"outsider": {&b.outsider, 1}, "vanish": {&b.vanish, 1}, "api": {&b.api, 1}, "crash": {&b.crash, 1}, "takeover": {&b.takeover, 1},
+		"wait": {&b.wait, 1}, "race": {&b.race, 1}, "preempt": {&b.preempt, 2},
+	} {
+		if *exploreOnly == "" || only[kind] {
+			*bound.left = bound.most
+		}
+	}
+	return b
 }
 
 // setting is where an exploration begins.
@@ -318,7 +336,7 @@ func (s *state) digestPolicy(b *strings.Builder, p *sgp, age func(time.Time) str
 	}
 	if m := st.PendingModification; m != nil {
 		_, done := s.cloud.tokens[m.ClientToken]
-		fmt.Fprintf(b, "P%s%s%s%v", m.From, m.To, m.Cause, done)
+		fmt.Fprintf(b, "P%s%s%s%v%v", m.From, m.To, m.Cause, done, m.OwnerAccount == p.Spec.OwnerAccount)
 	}
 	if st.LastError != nil {
 		b.WriteString("E" + st.LastError.Code)

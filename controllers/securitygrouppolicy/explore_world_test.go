@@ -107,7 +107,7 @@ type budgets struct {
 	edit, remove, create, mode                        int
 	stale, timeout, refuse, throttle, lose, outsider  int
 	api, crash, takeover, vanish, wait, suspend, race int
-	preempt                                           int
+	preempt, parameter                                int
 }
 
 // cloudState is the group as ECS has it.
@@ -263,12 +263,13 @@ func (s *state) putClaim(c *claim) {
 }
 
 // writePolicy is a write with a resourceVersion: of the status, or of the metadata.
-func (s *state) writePolicy(i int, o *sgp, status bool) (*sgp, error) {
+func (s *state) writePolicy(i int, r *request, status bool) (*sgp, error) {
+	o := r.policy
 	newest := s.policies[i].newest()
 	switch {
 	case newest == nil || newest.UID != o.UID:
 		return nil, notFound(o.Name)
-	case newest.ResourceVersion != o.ResourceVersion:
+	case newest.ResourceVersion != o.ResourceVersion && r.locked():
 		return nil, conflicting(o.Name)
 	}
 	written := newest.DeepCopy()
@@ -299,6 +300,9 @@ func (s *state) createClaim(o *claim) (*claim, error) {
 	s.serial++
 	created.UID = types.UID("claim-" + itoa(s.serial))
 	s.putClaim(created)
+	if p := s.uids()[types.UID(o.Spec.Holder.UID)]; p != nil && p.Spec.ManagementPolicy == v1alpha1.ManagementEnforce {
+		delete(s.ledger.yielded, p.UID)
+	}
 	return s.claims.newest(), nil
 }
 
@@ -324,6 +328,7 @@ func (s *state) deleteClaim(o *claim) error {
 	case newest.ResourceVersion != o.ResourceVersion || newest.UID != o.UID:
 		return conflicting(o.Name)
 	}
+	s.ledger.claimGivenUp(s, newest)
 	s.putClaim(nil)
 	return nil
 }
