@@ -108,7 +108,7 @@ func (s *state) managerSteps(n int, add adder) {
 	crash := func(b *budgets) *int { return &b.crash }
 	add(crash, "", func(c *state) { c.begin(n) }, "manager %d crashes", n)
 	for i, run := range m.runs {
-		if run == nil || run.next.kind != modifyCall || s.now.Sub(s.ledger.aheadAt(run.next.token)) > sendWithin {
+		if run == nil || run.next.kind != modifyCall || s.ledger.tooLate(s, run.next.token) {
 			continue
 		}
 		r := run.next
@@ -167,9 +167,9 @@ func (s *state) replies(n, i int, add adder) {
 	}
 	add(nil, actor(n, i), reply(func(c *state) *answer { return c.serve(n, i, r) }), "%s", who)
 	away := func(b *budgets) *int { return &b.api }
-	add(away, actor(n, i), reply(func(*state) *answer { return &answer{err: errAway, label: "away"} }), "%s: the API server is away", who)
+	add(away, actor(n, i), reply(func(c *state) *answer { c.ledger.forgotten(); return &answer{err: errAway, label: "away"} }), "%s: the API server is away", who)
 	if r.kind != getPolicy && r.kind != getClaim {
-		add(away, actor(n, i), reply(func(c *state) *answer { c.serve(n, i, r); return &answer{err: errAway, label: "lost"} }), "%s: done, and the answer is lost", who)
+		add(away, actor(n, i), reply(func(c *state) *answer { c.serve(n, i, r); c.ledger.forgotten(); return &answer{err: errAway, label: "lost"} }), "%s: done, and the answer is lost", who)
 	}
 }
 
@@ -243,7 +243,7 @@ func (s *state) cloudReplies(n, i int, r *request, who string, reply func(func(*
 	lose := func(b *budgets) *int { return &b.lose }
 	ok := func() *answer { return &answer{value: "req-" + r.token, label: "ok"} }
 	who += " to " + r.to
-	if s.now.Sub(s.ledger.aheadAt(r.token)) > sendWithin {
+	if s.ledger.tooLate(s, r.token) {
 		add(nil, actor(n, i), reply(func(*state) *answer { return fails(ecs.ActionModify, ecs.CodeTimeout, ecs.Unavailable, 0) }), "%s: given up", who)
 		return
 	}
@@ -253,6 +253,9 @@ func (s *state) cloudReplies(n, i int, r *request, who string, reply func(func(*
 			return fails(ecs.ActionModify, "InvalidSecurityGroupId.NotFound", ecs.NotFound, 404)
 		}
 		c.effect(r.token, r.to, i)
+		if e := c.ledger.effects[r.token]; e != nil {
+			e.answered = true
+		}
 		return ok()
 	}), "%s", who)
 	add(lose, actor(n, i), reply(func(c *state) *answer {
@@ -302,6 +305,9 @@ func (s *state) userSteps(add adder) {
 			mode = v1alpha1.ManagementEnforce
 		}
 		edit(func(b *budgets) *int { return &b.mode }, string(mode), func(spec *v1alpha1.SecurityGroupPolicySpec) { spec.ManagementPolicy = mode })
+		add(func(b *budgets) *int { return &b.label }, "", func(c *state) {
+			c.putPolicy(i, c.policies[i].newest().DeepCopy())
+		}, "r%d gets another label", i)
 		edit(func(b *budgets) *int { return &b.parameter }, "another ownerAccount", func(spec *v1alpha1.SecurityGroupPolicySpec) { spec.OwnerAccount += "o" })
 		if p.Spec.Suspend {
 			edit(nil, "resumed", func(spec *v1alpha1.SecurityGroupPolicySpec) { spec.Suspend = false })

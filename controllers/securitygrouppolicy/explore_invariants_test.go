@@ -56,6 +56,8 @@ type effectNote struct {
 	// observation need show it.
 	hidden   bool
 	recorded bool
+	// answered says that a manager that is still at work has got the request id.
+	answered bool
 }
 
 func newLedger(total int) ledger {
@@ -81,6 +83,12 @@ func (l *ledger) fail(format string, args ...any) {
 }
 
 func (l *ledger) aheadAt(token string) time.Time { return l.aheads[token].at }
+
+// tooLate tells whether the manager has given a request up by now.
+func (l *ledger) tooLate(s *state, token string) bool {
+	known, written := l.aheads[token]
+	return written && s.now.Sub(known.at) > sendWithin
+}
 
 // called counts a call: no more than ten for a resource in 30 seconds.
 func (l *ledger) called(s *state, uid types.UID) {
@@ -151,6 +159,9 @@ func (l *ledger) effect(s *state, token, to string, by int) {
 		l.fail("a token has two effects")
 	}
 	l.effects[token] = &effectNote{uid: uid, to: to}
+	if c := s.claims.newest(); c != nil && c.Spec.Holder.UID != string(uid) && !l.blurred[uid] {
+		l.fail("a change takes effect while another resource holds the group")
+	}
 	if _, known := l.origins[uid]; !known {
 		l.origins[uid] = other(to) // as it was observed
 	}
@@ -176,6 +187,13 @@ func (l *ledger) effect(s *state, token, to string, by int) {
 	}
 	if stored.Spec.DeletionPolicy == v1alpha1.DeletionRestore && !hasFinalizer(stored) {
 		l.fail("a change takes effect that nothing would put back")
+	}
+}
+
+// forgotten notes that request ids may be lost that were answered.
+func (l *ledger) forgotten() {
+	for _, e := range l.effects {
+		e.answered = false
 	}
 }
 
@@ -206,6 +224,9 @@ func (l *ledger) statusWritten(s *state, i int, old, written *sgp) {
 	if m := written.Status.LastModification; m != nil && was != nil && modificationID(m) != modificationID(old.Status.LastModification) {
 		if e := l.effects[was.ClientToken]; e != nil && m.To == was.To {
 			e.recorded = true
+			if e.answered && m.RequestID == "" {
+				l.fail("the request id of a change is lost")
+			}
 		}
 	}
 	if was != nil && (is == nil || is.ClientToken != was.ClientToken) {

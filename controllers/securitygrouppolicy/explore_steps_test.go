@@ -435,6 +435,7 @@ func (s *state) begin(n int) {
 		lines: &claims.Lines{}, endings: &claims.Endings{}, due: make([]time.Time, len(s.policies)), runs: make([]*run, len(s.policies)),
 		answered: map[types.UID]answered{}}
 	s.managers[n] = m
+	s.ledger.forgotten()
 	r := s.reconciler(n, &port{}, 0)
 	for i := range s.policies {
 		m.seen[i] = s.policies[i].last()

@@ -107,7 +107,7 @@ type budgets struct {
 	edit, remove, create, mode                        int
 	stale, timeout, refuse, throttle, lose, outsider  int
 	api, crash, takeover, vanish, wait, suspend, race int
-	preempt, parameter                                int
+	preempt, parameter, label                         int
 }
 
 // cloudState is the group as ECS has it.
