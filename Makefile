@@ -10,6 +10,10 @@ TEST_TIMEOUT ?= 10m
 # What the chaos follows from; 0 chooses one, and prints it.
 SEED ?= 0
 CHAOS_ARGS ?=
+# How many disturbances an exploration combines, and how many random walks follow.
+DISTURBANCES ?= 3
+WALKS ?= 2000
+EXPLORED = ./controllers/securitygrouppolicy
 # Which micro-benchmarks, and how often each.
 BENCH ?= .
 COUNT ?= 6
@@ -76,10 +80,22 @@ test: ## Run every test, with the race detector and in shuffled order
 	report=$$(mktemp); trap 'rm -f "$$report"' EXIT; \
 	KUBEBUILDER_ASSETS="$$assets" TEST_REPORT="$$report" go test -race -shuffle=on -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PKG); \
 	sort "$$report"
+	GOGC=400 go test -count=1 -timeout $(TEST_TIMEOUT) -run Explore $(EXPLORED)
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME each
 	hack/tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: explore
+explore: ## Visit every state of the reconciler that DISTURBANCES=3 combined can lead to, then walk at random (SEED=7 WALKS=5000)
+	GOGC=400 go test -count=1 -timeout 10h -v -run Explore $(EXPLORED) -explore.disturbances $(DISTURBANCES) \
+	  -explore.states 20000000 -explore.walks $(WALKS) -explore.seed $(SEED)
+
+.PHONY: mutants
+mutants: ## Put mistakes back one at a time, and show that each is found, about ten minutes
+	go run ./hack/mutants
+	set -e; gremlins=$$(hack/tools/ensure.sh gremlins); \
+	for p in ./internal/policy ./internal/claims; do "$$gremlins" unleash "$$p" --workers 1 --timeout-coefficient 20 --threshold-efficacy 95; done
 
 .PHONY: chaos
 chaos: ## Let everything go wrong at once for three minutes (SEED=7 to replay, CHAOS_ARGS='--resources 60')

@@ -261,7 +261,7 @@ func desired(p *v1alpha1.SecurityGroupPolicy) string {
 }
 
 func group(p *v1alpha1.SecurityGroupPolicy) ecs.Group {
-	return ecs.Group{RegionID: p.Spec.RegionID, SecurityGroupID: p.Spec.SecurityGroupID, OwnerAccount: p.Spec.OwnerAccount}
+	return ecs.Group{RegionID: p.Spec.RegionID, SecurityGroupID: p.Spec.SecurityGroupID, OwnerAccount: p.Spec.OwnerAccount, Tenant: p.Namespace}
 }
 
 func (r *Reconciler) interval(p *v1alpha1.SecurityGroupPolicy) time.Duration {

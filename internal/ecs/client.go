@@ -59,6 +59,8 @@ type Group struct {
 	SecurityGroupID string
 	// OwnerAccount is passed through if it is set.
 	OwnerAccount string
+	// Tenant is for whom the call is made: tenants take turns at the rate limit.
+	Tenant string
 }
 
 // Credential signs requests.
@@ -202,7 +204,7 @@ const maxWait = 5 * time.Second
 func (c *Client) admit(ctx context.Context, governor *ratelimit.Governor, action string, g Group, p ratelimit.Priority) (time.Duration, error) {
 	deadline := c.options.Now().Add(maxWait)
 	for {
-		wait, waited := governor.Take(ratelimit.Asker{ID: g.SecurityGroupID, Priority: p})
+		wait, waited := governor.Take(ratelimit.Asker{ID: g.Tenant + "/" + g.SecurityGroupID, Tenant: g.Tenant, Priority: p})
 		if wait == 0 {
 			metrics.ThrottleWait.Observe(waited.Seconds())
 			return 0, nil

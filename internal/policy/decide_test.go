@@ -236,3 +236,24 @@ func TestEveryFailureHasAMeaning(t *testing.T) {
 		}
 	}
 }
+
+func TestATimeIsRecentUpToItsBoundsAndNoFurther(t *testing.T) {
+	for _, c := range []struct {
+		age  time.Duration
+		want bool
+	}{
+		{0, true}, {time.Hour - 1, true}, {time.Hour, false}, {-aheadOfUs, true}, {-aheadOfUs - 1, false}, {-24 * time.Hour, false},
+	} {
+		if got := Recent(noon.Add(-c.age), noon, time.Hour); got != c.want {
+			t.Errorf("a time of %v ago is recent: %v", c.age, got)
+		}
+	}
+}
+
+// The figures are part of what is promised.
+func TestADoubtOutlastsALateEffectAndALateRead(t *testing.T) {
+	const late, lags = 30 * time.Second, 30 * time.Second
+	if Lag <= lags || Doubt <= late+lags || Doubt > 2*time.Minute {
+		t.Errorf("Lag %v, Doubt %v", Lag, Doubt)
+	}
+}
