@@ -47,6 +47,7 @@ type installation struct {
 	admin     string // kubeconfig files
 	manager   string
 	namespace string
+	cache     string // kubectl's, of what the API server serves
 }
 
 // startCluster starts a control plane that holds nothing of this project.
@@ -65,7 +66,7 @@ func startCluster(t *testing.T) *installation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := &installation{t: t, env: env, api: api, namespace: "sgp-system",
+	i := &installation{t: t, env: env, api: api, namespace: "sgp-system", cache: t.TempDir(),
 		kubectl: filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl")}
 	i.admin = i.kubeconfig("admin", "system:masters")
 	i.manager = i.kubeconfig("system:serviceaccount:sgp-system:sgp-manager",
@@ -90,10 +91,16 @@ func (i *installation) kubeconfig(name string, groups ...string) string {
 	return file
 }
 
+func (i *installation) command(args ...string) *exec.Cmd {
+	return exec.CommandContext(i.t.Context(), i.kubectl, append([]string{"--kubeconfig", i.admin, "--cache-dir", i.cache}, args...)...)
+}
+
+// try tells whether kubectl does what it is asked for.
+func (i *installation) try(args ...string) error { return i.command(args...).Run() }
+
 func (i *installation) run(args ...string) string {
 	i.t.Helper()
-	command := exec.CommandContext(i.t.Context(), i.kubectl, append([]string{"--kubeconfig", i.admin, "--cache-dir", i.t.TempDir()}, args...)...)
-	out, err := command.CombinedOutput()
+	out, err := i.command(args...).CombinedOutput()
 	if err != nil {
 		i.t.Fatalf("kubectl %v: %v\n%s", args, err, out)
 	}
@@ -104,7 +111,9 @@ func (i *installation) run(args ...string) string {
 func (i *installation) apply() {
 	i.t.Helper()
 	i.run("apply", "-k", "config/default", "--validate=strict")
-	i.run("wait", "--for=condition=Established", "--timeout=30s", "crd", "securitygrouppolicies.ecs.alibabacloud.com")
+	for _, crd := range []string{"securitygrouppolicies", "securitygroupclaims", "ecsaccounts"} {
+		i.run("wait", "--for=condition=Established", "--timeout=30s", "crd", crd+".ecs.alibabacloud.com")
+	}
 }
 
 func (i *installation) eventually(what string, holds func() (bool, error)) {
@@ -127,32 +136,13 @@ func TestInstallation(t *testing.T) {
 	if i.apply(); versions() != first {
 		t.Errorf("a second apply has changed something: before\n%safter\n%s", first, versions())
 	}
-	t.Run("without a view of all resources a shard does not start", i.shardNeedsAView)
 	t.Run("three shards stand beside each other", i.shards)
 	t.Run("its permissions have no wildcard and reach no Secret", i.noWildcards)
 	t.Run("its pod passes the restricted level", i.restrictedPod)
+	t.Run("its Go runtime is frugal", i.frugal)
 	t.Run("kubectl explains every field", i.explained)
+	t.Run("claims are the manager's to write and an administrator's to read", i.claimsAreGuarded)
 	t.Run("the manager works with exactly these permissions", i.managerWorks)
-}
-
-// shardNeedsAView runs one as somebody who may see a single namespace.
-func (i *installation) shardNeedsAView(t *testing.T) {
-	user, err := i.env.AddUser(envtest.User{Name: "of-one-namespace"}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := user.KubeConfig()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(file, config, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	err = run(t.Context(), []string{"--kubeconfig", file, "--watch-namespaces=team-a", "--metrics-bind-address=0", "--health-probe-bind-address=0"})
-	if err == nil || !strings.Contains(err.Error(), "--ownership-scope=shard") {
-		t.Errorf("%v, want a word of --ownership-scope", err)
-	}
 }
 
 // shards holds config/shards against what it promises: a lease for each, and every
@@ -174,17 +164,14 @@ func (i *installation) shards(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", d.Name, err)
 		}
-		if other := leases[o.leaderID]; other != "" {
+		if other := leases[o.LeaderElectionID]; other != "" {
 			t.Errorf("%s and %s share a lease", d.Name, other)
 		}
-		leases[o.leaderID] = d.Name
-		if !o.seesAll() {
-			t.Errorf("%s does not see the other shards", d.Name)
-		}
+		leases[o.LeaderElectionID] = d.Name
 		if !reflect.DeepEqual(d.Spec.Selector.MatchLabels, d.Spec.Template.Labels) || d.Spec.Template.Labels["app.kubernetes.io/instance"] != d.Name {
 			t.Errorf("%s selects %v, its pods are %v", d.Name, d.Spec.Selector.MatchLabels, d.Spec.Template.Labels)
 		}
-		selector, err := labels.Parse(o.selector)
+		selector, err := labels.Parse(o.WatchLabelSelector)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -253,13 +240,6 @@ func (i *installation) restrictedPod(t *testing.T) {
 	}
 }
 
-func (i *installation) explained(t *testing.T) {
-	out := i.run("explain", "--recursive=false", "sgp.spec") + i.run("explain", "sgp.status") + i.run("explain", "sgp.status.lastError") + i.run("explain", "sgp.status.lastModification") + i.run("explain", "sgp.status.pendingModification")
-	if strings.Contains(out, "<no description>") {
-		t.Errorf("a field without a word:\n%s", out)
-	}
-}
-
 func (i *installation) managerWorks(t *testing.T) {
 	const key, secret = "LTAIinstalledkey000001", "installedsecret0123456789abcdef"
 	sim := ecssim.New(ecssim.Options{
@@ -312,6 +292,7 @@ func (i *installation) managerWorks(t *testing.T) {
 	if out := i.run("get", "sgp", "-o", "wide"); !strings.Contains(out, "sg-1") || !strings.Contains(out, sim.Effects("cn-hangzhou", "sg-1")[0].RequestID) {
 		t.Errorf("kubectl get sgp -o wide shows\n%s", out)
 	}
+	i.claimIsListed(t)
 	for _, page := range []string{"/readyz", "/healthz"} {
 		if got := status(t, "http://"+probes+page); got != http.StatusOK {
 			t.Errorf("%s of the leader answers %d", page, got)
@@ -332,6 +313,11 @@ func (i *installation) managerWorks(t *testing.T) {
 	if g, _ := sim.Group("cn-hangzhou", "sg-1"); g.Policy != "Accept" {
 		t.Errorf("the group is %s", g.Policy)
 	}
+	i.eventually("its claim is gone", func() (bool, error) {
+		list := &v1alpha1.SecurityGroupClaimList{}
+		err := i.api.List(t.Context(), list)
+		return len(list.Items) == 0, err
+	})
 	i.eventually("both changes are told by events", func() (bool, error) {
 		list := &eventsv1.EventList{}
 		if err := i.api.List(t.Context(), list, client.InNamespace("default")); err != nil {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	goruntime "runtime"
-	"runtime/debug"
 	"strings"
 	"testing"
 )
@@ -20,7 +18,6 @@ func TestAWrongFlagEndsItWithOneClearLine(t *testing.T) {
 		{[]string{"--resync-interval=often"}, "resync-interval"},
 		{[]string{"--ecs-timeout=1ms"}, "--ecs-timeout must be at least 1s"},
 		{[]string{"--max-concurrent-reconciles=0"}, "--max-concurrent-reconciles must be at least 1"},
-		{[]string{"--ownership-scope=region"}, "--ownership-scope must be cluster or shard"},
 		{[]string{"start"}, "unexpected argument \"start\""},
 		{[]string{"--ecs-endpoint=http://ecs.example"}, "--ecs-endpoint: endpoint \"http://ecs.example\" is not encrypted"},
 		{[]string{"--sts-endpoint=sts"}, "--sts-endpoint: endpoint \"sts\" must begin with https://"},
@@ -29,27 +26,6 @@ func TestAWrongFlagEndsItWithOneClearLine(t *testing.T) {
 		err := run(t.Context(), c.args)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %v, want a word of %q", c.args, err, c.want)
-		}
-	}
-}
-
-func TestTheRuntimeIsFrugalUnlessTheEnvironmentSaysOtherwise(t *testing.T) {
-	gc, usual := debug.SetGCPercent(100), goruntime.GOMAXPROCS(3)
-	defer func() { debug.SetGCPercent(gc); goruntime.GOMAXPROCS(usual) }()
-	for _, c := range []struct {
-		gogc, gomaxprocs     string
-		wantGC, wantMaxProcs int
-	}{
-		{"70", "3", 100, 3}, // what Go itself has made of them stays
-		{"", "", 40, 1},
-	} {
-		t.Setenv("GOGC", c.gogc)
-		t.Setenv("GOMAXPROCS", c.gomaxprocs)
-		if err := run(t.Context(), []string{"--ecs-endpoint=http://ecs.example"}); err == nil {
-			t.Fatal("it runs")
-		}
-		if gc := debug.SetGCPercent(100); gc != c.wantGC || goruntime.GOMAXPROCS(0) != c.wantMaxProcs {
-			t.Errorf("with GOGC=%q and GOMAXPROCS=%q: %d and %d, want %d and %d", c.gogc, c.gomaxprocs, gc, goruntime.GOMAXPROCS(0), c.wantGC, c.wantMaxProcs)
 		}
 	}
 }
@@ -68,7 +44,7 @@ func TestEachShardHasALeaseOfItsOwn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ids[o.leaderID] = append(ids[o.leaderID], fmt.Sprint(args))
+		ids[o.LeaderElectionID] = append(ids[o.LeaderElectionID], fmt.Sprint(args))
 	}
 	if len(ids) != 4 {
 		t.Errorf("shared leases: %v", ids)
