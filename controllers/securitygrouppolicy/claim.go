@@ -142,7 +142,7 @@ func (r *Reconciler) renewClaim(ctx context.Context, s *pass) error {
 func (r *Reconciler) settleClaim(ctx context.Context, s *pass, o outcome) error {
 	wants, holds := claims.Wants(s.p), claims.HeldBy(s.claim, s.p)
 	switch {
-	case holds && (!wants && !s.p.Spec.Suspend || o.endsClaim):
+	case holds && (leaves(s.p) || o.endsClaim):
 		return r.giveUpClaim(ctx, s)
 	case s.observedAt.IsZero() || !wants || !s.p.DeletionTimestamp.IsZero():
 		return nil
@@ -153,6 +153,12 @@ func (r *Reconciler) settleClaim(ctx context.Context, s *pass, o outcome) error 
 		return err
 	}
 	return nil
+}
+
+// leaves tells whether a holder has no use for its group any more. A suspended one keeps
+// it, unless it has turned to Observe as well.
+func leaves(p *v1alpha1.SecurityGroupPolicy) bool {
+	return p.Spec.ManagementPolicy == v1alpha1.ManagementObserve || !claims.Wants(p) && !p.Spec.Suspend
 }
 
 // giveUpClaim deletes the claim, unless a change may still be under way.

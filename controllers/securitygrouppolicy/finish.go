@@ -270,17 +270,27 @@ func (r *Reconciler) next(s *pass, e *entry, o outcome, now time.Time) (ctrl.Res
 		return ctrl.Result{RequeueAfter: max(o.wait, backoff())}, nil
 	case retrySlow:
 		wait := max(o.wait, minSlow+r.Jitter(maxSlow-minSlow))
-		if pending := s.p.Status.PendingModification; pending != nil {
-			if left := policy.Doubt - e.pending.age(pendingID(pending), now); left > 0 {
-				wait = min(wait, left) // an observation decides then
-			}
+		if left := s.untilCertain(e, now); left > 0 {
+			wait = min(wait, left) // an observation decides then
 		}
 		return ctrl.Result{RequeueAfter: wait, Priority: &low}, nil
 	case retryAt:
 		return ctrl.Result{RequeueAfter: max(o.wait, time.Millisecond)}, nil
 	case retryNever:
+		if claims.HeldBy(s.claim, s.p) && leaves(s.p) { // and could not give it up yet
+			return ctrl.Result{RequeueAfter: max(firstBackoff, s.untilCertain(e, now)), Priority: &low}, nil
+		}
 	}
 	return ctrl.Result{}, nil
+}
+
+// untilCertain is how long the pending change may still take effect; zero if there is
+// none, or it can't any more.
+func (s *pass) untilCertain(e *entry, now time.Time) time.Duration {
+	if s.p.Status.PendingModification == nil {
+		return 0
+	}
+	return max(0, policy.Doubt-e.pending.age(pendingID(s.p.Status.PendingModification), now))
 }
 
 // maxConflict bounds the wait after a conflict.

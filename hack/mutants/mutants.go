@@ -63,5 +63,5 @@ var mutants = []mutant{
 	{"a stale cache makes a resource run in circles", finish,
 		"return ctrl.Result{RequeueAfter: min(backoff(), maxConflict)}, nil", "return ctrl.Result{RequeueAfter: firstBackoff}, nil", three, "race", "1"},
 	{"a lost request is polled without end", finish,
-		"left > 0 {\n", "max(left, firstBackoff) > 0 {\n				left = max(left, firstBackoff)\n", one, "lose,vanish", "2"},
+		"left > 0 {\n", "max(left, firstBackoff) > 0 {\n			left = max(left, firstBackoff)\n", one, "lose,vanish", "2"},
 }

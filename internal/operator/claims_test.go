@@ -225,6 +225,11 @@ func TestARightToAGroupEnds(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*world){
 		"with Observe": func(w *world) { w.edit("holder", observeOnly) },
+		"with Observe while it is suspended": func(w *world) {
+			w.edit("holder", suspendIt)
+			w.awaitReason("holder", v1alpha1.ReasonSuspended)
+			w.edit("holder", observeOnly)
+		},
 		"when there is no such group any more": func(w *world) {
 			w.sim.DeleteGroup(w.region, "sg-1")
 			w.reconcileNow("holder")
