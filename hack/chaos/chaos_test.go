@@ -7,12 +7,10 @@ import (
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
-	"github.com/sgp-operator/sgp-operator/internal/ecssim"
 )
 
 // raceDetector tells whether the test has it; the managers then have it too.
@@ -77,7 +75,6 @@ func TestASeedDeterminesThePlan(t *testing.T) {
 		t.Error("two seeds gave the same plan")
 	}
 }
-
 func TestAPlanStaysWithinWhatTheInvariantsAssume(t *testing.T) {
 	for seed := range uint64(50) {
 		p := newPlan(seed, 100, time.Minute)
@@ -88,10 +85,15 @@ func TestAPlanStaysWithinWhatTheInvariantsAssume(t *testing.T) {
 			switch {
 			case !r.created:
 				t.Errorf("seed %d: %s is never created", seed, r.name)
-			case r.outOfBand > maxOutOfBand:
-				t.Errorf("seed %d: %s is changed behind the operator's back %d times", seed, r.name, r.outOfBand)
 			case r.deleted && r.spec.Suspend:
 				t.Errorf("seed %d: %s is deleted while it is suspended", seed, r.name)
+			case r.group.shared() && r.toggles > maxToggles:
+				t.Errorf("seed %d: %s loses its group and takes it again %d times", seed, r.name, r.toggles)
+			}
+		}
+		for _, g := range p.groups {
+			if g.outOfBand > g.mayBeChangedBehind() {
+				t.Errorf("seed %d: %s is changed behind the operator's back %d times", seed, g.id, g.outOfBand)
 			}
 		}
 		if p.kills < 1 || p.restarts < 1 {
@@ -100,81 +102,34 @@ func TestAPlanStaysWithinWhatTheInvariantsAssume(t *testing.T) {
 	}
 }
 
-// The checks themselves are held against what they have to find.
-func TestAFaultyOperatorIsFound(t *testing.T) {
-	healthy := func() *v1alpha1.SecurityGroupPolicy {
-		return &v1alpha1.SecurityGroupPolicy{
-			ObjectMeta: metav1.ObjectMeta{Generation: 2},
-			Spec:       v1alpha1.SecurityGroupPolicySpec{InnerAccessPolicy: ecssim.Drop},
-			Status: v1alpha1.SecurityGroupPolicyStatus{ObservedGeneration: 2, InnerAccessPolicy: ecssim.Drop, Conditions: []metav1.Condition{
-				{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonInSync, ObservedGeneration: 2}}},
+// What the invariants are about has to happen for them to be of any use.
+func TestAPlanHasClaimantsWhoDisagree(t *testing.T) {
+	for seed := range uint64(50) {
+		opposed, equal, restoring, created, deleted, toggled := 0, 0, 0, 0, 0, 0
+		for _, g := range newPlan(seed, 60, 15*time.Second).groups {
+			if !g.shared() {
+				continue
+			}
+			if g.claimants[0].namespace == g.claimants[1].namespace {
+				t.Errorf("seed %d: the claimants of %s are in one namespace", seed, g.id)
+			}
+			if g.claimants[0].spec.InnerAccessPolicy == g.claimants[1].spec.InnerAccessPolicy {
+				equal++
+			} else {
+				opposed++
+			}
+			for _, r := range g.claimants {
+				for what, count := range map[*int]bool{&restoring: r.spec.DeletionPolicy == v1alpha1.DeletionRestore,
+					&created: !r.early, &deleted: r.deleted, &toggled: r.toggles > 0} {
+					if count {
+						*what++
+					}
+				}
+			}
 		}
-	}
-	if why := inconsistent(healthy(), ecssim.Drop); why != "" {
-		t.Errorf("a healthy resource %s", why)
-	}
-	for name, harm := range map[string]func(*v1alpha1.SecurityGroupPolicy){
-		"an old generation": func(p *v1alpha1.SecurityGroupPolicy) { p.Generation = 3 },
-		"a wrong group":     func(p *v1alpha1.SecurityGroupPolicy) { p.Spec.InnerAccessPolicy = ecssim.Accept },
-		"a wrong word":      func(p *v1alpha1.SecurityGroupPolicy) { p.Status.InnerAccessPolicy = ecssim.Accept },
-		"a pending change": func(p *v1alpha1.SecurityGroupPolicy) {
-			p.Status.PendingModification = &v1alpha1.PendingModification{}
-		},
-		"an old error": func(p *v1alpha1.SecurityGroupPolicy) { p.Status.LastError = &v1alpha1.CallError{} },
-		"a request unhandled": func(p *v1alpha1.SecurityGroupPolicy) {
-			p.Annotations = map[string]string{v1alpha1.AnnotationReconcileRequestedAt: "now"}
-		},
-		"a false suspension": func(p *v1alpha1.SecurityGroupPolicy) { p.Spec.Suspend = true },
-		"no drift seen": func(p *v1alpha1.SecurityGroupPolicy) {
-			p.Spec.ManagementPolicy, p.Spec.InnerAccessPolicy = v1alpha1.ManagementObserve, ecssim.Accept
-		},
-	} {
-		p := healthy()
-		harm(p)
-		if inconsistent(p, ecssim.Drop) == "" {
-			t.Errorf("%s was not found", name)
+		if min(opposed, equal, restoring, created, toggled) == 0 {
+			t.Errorf("seed %d: of the shared groups %d have opposite wishes and %d equal ones; of their claimants %d restore, %d are created late, %d deleted, %d toggled",
+				seed, opposed, equal, restoring, created, deleted, toggled)
 		}
-	}
-
-	p := healthy()
-	p.Spec.DeletionPolicy, p.Status.LastModification = v1alpha1.DeletionRestore, &v1alpha1.Modification{}
-	if unguarded(p) == "" {
-		t.Error("a missing finalizer was not found")
-	}
-
-	to := func(policy, token string) ecssim.Effect {
-		return ecssim.Effect{From: opposite(policy), To: policy, ClientToken: token, ByAPI: token != ""}
-	}
-	restoring := &policy{reasons: 2, spec: v1alpha1.SecurityGroupPolicySpec{DeletionPolicy: v1alpha1.DeletionRestore},
-		atDeletion: &v1alpha1.SecurityGroupPolicy{ObjectMeta: metav1.ObjectMeta{Generation: 2, Finalizers: []string{v1alpha1.FinalizerRestore}},
-			Status: v1alpha1.SecurityGroupPolicyStatus{ObservedGeneration: 2, LastModification: &v1alpha1.Modification{}}}}
-	for name, c := range map[string]struct {
-		effects             []ecssim.Effect
-		untidy, notRestored bool
-	}{
-		"restored":          {[]ecssim.Effect{to(ecssim.Drop, "a"), to(ecssim.Accept, "b")}, false, false},
-		"left":              {[]ecssim.Effect{to(ecssim.Drop, "a")}, false, true},
-		"left for another":  {[]ecssim.Effect{to(ecssim.Drop, "a"), to(ecssim.Accept, ""), to(ecssim.Drop, "")}, false, false},
-		"never changed":     {nil, false, false},
-		"one token for two": {[]ecssim.Effect{to(ecssim.Drop, "a"), to(ecssim.Accept, ""), to(ecssim.Drop, "a")}, true, true},
-		"a change too many": {[]ecssim.Effect{to(ecssim.Drop, "a"), to(ecssim.Accept, "b"), to(ecssim.Drop, "c")}, true, true},
-		"a drift put right": {[]ecssim.Effect{to(ecssim.Drop, "a"), to(ecssim.Accept, ""), to(ecssim.Drop, "b"), to(ecssim.Accept, "c")}, false, false},
-	} {
-		if why := untidy(restoring, c.effects); (why != "") != c.untidy {
-			t.Errorf("%s: untidy: %q", name, why)
-		}
-		if why := unrestored(restoring, c.effects); (why != "") != c.notRestored {
-			t.Errorf("%s: not restored: %q", name, why)
-		}
-	}
-
-	left := []ecssim.Effect{to(ecssim.Drop, "a")}
-	restoring.atDeletion.Finalizers = nil
-	if unrestored(restoring, left) == "" {
-		t.Error("a finalizer that was missing at the deletion was not found")
-	}
-	restoring.atDeletion.Status.ObservedGeneration = 1
-	if why := unrestored(restoring, left); why != "" {
-		t.Errorf("Restore that nobody had seen yet: %q", why)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -39,10 +40,9 @@ func (w *world) withdrawLease(ctx context.Context) error {
 	})
 }
 
-func (w *world) create(name string, spec v1alpha1.SecurityGroupPolicySpec) error {
+func (w *world) create(r *resource) error {
 	return persist(w.ctx, func() error {
-		p := &v1alpha1.SecurityGroupPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: spec}
-		err := w.cluster.Client.Create(w.ctx, p)
+		err := w.cluster.Client.Create(w.ctx, r.object())
 		if apierrors.IsAlreadyExists(err) {
 			return nil // an earlier attempt got no answer
 		}
@@ -50,42 +50,43 @@ func (w *world) create(name string, spec v1alpha1.SecurityGroupPolicySpec) error
 	})
 }
 
-func (w *world) patch(name, patch string) error {
+func (w *world) patch(r *resource, patch string) error {
 	return persist(w.ctx, func() error {
-		p := &v1alpha1.SecurityGroupPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-		return w.cluster.Client.Patch(w.ctx, p, client.RawPatch("application/merge-patch+json", []byte(patch)))
+		return w.cluster.Client.Patch(w.ctx, r.object(), client.RawPatch("application/merge-patch+json", []byte(patch)))
 	})
 }
 
-// delete deletes a resource and notes what it was at that very moment. An earlier
-// attempt without an answer may have deleted it already.
-func (w *world) delete(r *policy) error {
-	return persist(w.ctx, func() error {
-		p := &v1alpha1.SecurityGroupPolicy{}
-		if err := w.cluster.Client.Get(w.ctx, client.ObjectKey{Namespace: namespace, Name: r.name}, p); err != nil {
-			return client.IgnoreNotFound(err)
-		}
-		if p.DeletionTimestamp.IsZero() {
-			r.atDeletion = p
-		}
-		return client.IgnoreNotFound(w.cluster.Client.Delete(w.ctx, p, client.Preconditions{ResourceVersion: &p.ResourceVersion}))
-	})
+func (w *world) delete(r *resource) error {
+	return persist(w.ctx, func() error { return client.IgnoreNotFound(w.cluster.Client.Delete(w.ctx, r.object())) })
 }
 
-func (w *world) list(ctx context.Context) (map[string]*v1alpha1.SecurityGroupPolicy, error) {
-	list := &v1alpha1.SecurityGroupPolicyList{}
-	if err := w.cluster.Client.List(ctx, list, client.InNamespace(namespace)); err != nil {
-		return nil, err
+func (r *resource) object() *v1alpha1.SecurityGroupPolicy {
+	return &v1alpha1.SecurityGroupPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: r.name}, Spec: r.startSpec}
+}
+
+// scene is what the API server holds, by names.
+type scene struct {
+	policies map[string]*v1alpha1.SecurityGroupPolicy
+	claims   map[string]*v1alpha1.SecurityGroupClaim
+}
+
+func (w *world) scene(ctx context.Context) (scene, error) {
+	policies, held := &v1alpha1.SecurityGroupPolicyList{}, &v1alpha1.SecurityGroupClaimList{}
+	if err := errors.Join(w.cluster.Client.List(ctx, policies), w.cluster.Client.List(ctx, held)); err != nil {
+		return scene{}, err
 	}
-	found := map[string]*v1alpha1.SecurityGroupPolicy{}
-	for i := range list.Items {
-		found[list.Items[i].Name] = &list.Items[i]
+	found := scene{map[string]*v1alpha1.SecurityGroupPolicy{}, map[string]*v1alpha1.SecurityGroupClaim{}}
+	for i := range policies.Items {
+		found.policies[policies.Items[i].Name] = &policies.Items[i]
+	}
+	for i := range held.Items {
+		found.claims[held.Items[i].Name] = &held.Items[i]
 	}
 	return found, nil
 }
 
-// persist repeats what an API server that is away refuses. The API server's own
-// verdict on a request is final.
+// persist repeats what an API server that is away refuses. A request that the API
+// server itself finds wrong stays so.
 func persist(ctx context.Context, do func() error) error {
 	for {
 		err := do()

@@ -28,23 +28,26 @@ func (w *world) check(ctx context.Context) []string {
 	if err := w.settle(ctx, "after the chaos", w.plan.policies, true); err != nil {
 		return append(w.checkManagers(), err.Error())
 	}
-	found, err := w.list(ctx)
+	s, err := w.scene(ctx)
 	if err != nil {
 		return []string{err.Error()}
 	}
 	var broken []string
 	for _, r := range w.plan.policies {
-		if why := unguarded(found[r.name]); why != "" {
-			broken = append(broken, r.name+": "+why+w.diagnosis(r, found[r.name]))
+		if why := unguarded(s.policies[r.name]); why != "" {
+			broken = append(broken, r.name+": "+why+w.diagnosis(r.group, s))
 		}
 	}
 	broken = append(broken, w.checkCalm(ctx)...)
-	if found, err = w.list(ctx); err != nil {
+	if s, err = w.scene(ctx); err == nil {
+		err = w.history.complete(ctx, s)
+	}
+	if err != nil {
 		return append(broken, err.Error())
 	}
-	for _, r := range w.plan.policies {
-		if why := w.checkPolicy(r, found[r.name]); why != "" {
-			broken = append(broken, r.name+": "+why+w.diagnosis(r, found[r.name]))
+	for _, g := range w.plan.groups {
+		if why := w.checkGroup(g, s); why != "" {
+			broken = append(broken, why+w.diagnosis(g, s))
 		}
 	}
 	broken = append(broken, w.checkEconomy()...)
@@ -53,8 +56,8 @@ func (w *world) check(ctx context.Context) []string {
 }
 
 // unguarded tells whether a deletion would miss the finalizer that makes it put
-// the original value back, or wait for one that has nothing to do. Suspended
-// resources are not looked at.
+// the original value back, or wait for one that has nothing to do. A suspended
+// resource is left as it is.
 func unguarded(p *v1alpha1.SecurityGroupPolicy) string {
 	if p == nil || p.Spec.Suspend {
 		return ""
@@ -66,27 +69,39 @@ func unguarded(p *v1alpha1.SecurityGroupPolicy) string {
 	return ""
 }
 
-// checkPolicy holds one group's history against its resource and the plan.
-func (w *world) checkPolicy(r *policy, p *v1alpha1.SecurityGroupPolicy) string {
-	switch {
-	case p != nil && !asPlanned(r, p):
-		return fmt.Sprintf("as planned: the spec is not %+v", r.spec)
-	case p != nil && w.inconsistent(p) != "":
-		return "consistent after the calm: it " + w.inconsistent(p)
-	}
-	effects := w.sim.Effects(region, r.group)
-	if why := untidy(r, effects); why != "" {
+// checkGroup holds one group's history against its resources and the plan.
+func (w *world) checkGroup(g *group, s scene) string {
+	if why := misheld(g, s); why != "" {
 		return why
 	}
-	if p != nil {
-		return checkLastModification(p, w.callsOf(r.group))
+	effects, calls := w.sim.Effects(region, g.id), w.callsOf(g.id)
+	for _, why := range []string{untidy(g, w.history.tenuresOf(g), effects), w.history.passedOn(g), w.history.unentitled(g, effects, calls)} {
+		if why != "" {
+			return g.id + ": " + why
+		}
 	}
-	return unrestored(r, effects)
+	for _, r := range g.claimants {
+		p, why := s.policies[r.name], ""
+		switch {
+		case p == nil:
+			why = w.history.unrestored(r, effects)
+		case !asPlanned(r, p):
+			why = fmt.Sprintf("as planned: the spec is not %+v", r.spec)
+		case w.inconsistent(p, s.claims[g.claimName()]) != "":
+			why = "consistent after the calm: it " + w.inconsistent(p, s.claims[g.claimName()])
+		default:
+			why = w.history.misreported(p, calls)
+		}
+		if why != "" {
+			return r.name + ": " + why
+		}
+	}
+	return ""
 }
 
-// untidy tells what is wrong with a group's history: two changes by one request,
-// or a change that nobody has given cause for.
-func untidy(r *policy, effects []ecssim.Effect) string {
+// untidy tells what is wrong with a group's changes: two by one request, or one that
+// nobody has given cause for. Each new holder has cause to change its group once.
+func untidy(g *group, holders int, effects []ecssim.Effect) string {
 	tokens := map[string]bool{}
 	made := 0
 	for _, e := range effects {
@@ -99,44 +114,15 @@ func untidy(r *policy, effects []ecssim.Effect) string {
 		}
 		tokens[e.ClientToken] = true
 	}
-	if others := len(effects) - made; made > r.reasons+others {
-		return fmt.Sprintf("no flip-flop: %d changes, but %d reasons in the plan and %d by others", made, r.reasons, others)
+	reasons := 0
+	for _, r := range g.claimants {
+		reasons += r.reasons
 	}
-	return ""
-}
-
-// checkLastModification makes sure that the status names a request that ECS has
-// confirmed for this very group.
-func checkLastModification(p *v1alpha1.SecurityGroupPolicy, calls []ecssim.Call) string {
-	last := p.Status.LastModification
-	if last == nil {
-		return ""
+	if g.shared() {
+		reasons += holders
 	}
-	for _, c := range calls {
-		if c.Action == modify && c.Code == "" && c.RequestID == last.RequestID && c.Policy == last.To {
-			return ""
-		}
-	}
-	return "lastModification: no call that ECS has granted for this group has request id " + last.RequestID
-}
-
-// unrestored tells whether a deleted resource with Restore has left its group
-// otherwise than it found it, although nobody else had changed it since. Without
-// the finalizer nothing can be put back, for which there is one excuse: nobody had
-// looked at the resource since its last edit.
-func unrestored(r *policy, effects []ecssim.Effect) string {
-	if r.spec.DeletionPolicy != v1alpha1.DeletionRestore || r.spec.ManagementPolicy == v1alpha1.ManagementObserve {
-		return ""
-	}
-	if p := r.atDeletion; !slices.Contains(p.Finalizers, v1alpha1.FinalizerRestore) && p.Status.ObservedGeneration != p.Generation {
-		return ""
-	}
-	first := slices.IndexFunc(effects, func(e ecssim.Effect) bool { return e.ByAPI })
-	if first < 0 || !effects[len(effects)-1].ByAPI {
-		return ""
-	}
-	if was, is := effects[first].From, effects[len(effects)-1].To; was != is {
-		return fmt.Sprintf("restored: the group was %s before the first change, and is left as %s", was, is)
+	if others := len(effects) - made; made > reasons+others {
+		return fmt.Sprintf("no flip-flop: %d changes, but %d reasons in the plan and %d by others", made, reasons, others)
 	}
 	return ""
 }
@@ -164,17 +150,29 @@ func (w *world) checkCalm(ctx context.Context) []string {
 		}
 	}
 	lasted, passes := after.time.Sub(before.time), after.passes-before.passes
-	w.say("calm for %v: %d calls, %.0f passes for %d resources", lasted.Round(time.Millisecond), total, passes, len(after.policies))
-	// One look an interval, of three quarters of its length at the least, and one
-	// more for who has something to look after.
-	looks := 2 + int(lasted/(resync*3/4))
+	w.say("calm for %v: %d calls, %.0f reconciliations for %d resources", lasted.Round(time.Millisecond), total, passes, len(after.policies))
+	// One observation an interval, of three quarters of its length at the least, and
+	// one more for who has a change to read back.
+	observations := 2 + int(lasted/(resync*3/4))
 	var broken []string
-	if allowed := float64(len(after.policies)*looks + 10); before.leader != after.leader || passes > allowed {
-		broken = append(broken, fmt.Sprintf("no hot loop: %.0f passes in the calm, %.0f allowed; %s leads, and led", passes, allowed, after.leader))
+	if allowed := float64(len(after.policies)*observations + 10); before.leader != after.leader || passes > allowed {
+		broken = append(broken, fmt.Sprintf("no hot loop: %.0f reconciliations in the calm, %.0f allowed; %s leads, and led", passes, allowed, after.leader))
 	}
-	for _, r := range w.plan.policies {
-		if why := uncalm(before.policies[r.name], after.policies[r.name], calls[r.group], looks); why != "" {
-			broken = append(broken, r.name+": "+why+w.diagnosis(r, after.policies[r.name]))
+	if moved := claimsMoved(before.claims, after.claims); len(moved) > 0 {
+		broken = append(broken, fmt.Sprintf("no claim written in the calm: %v", moved))
+	}
+	for _, g := range w.plan.groups {
+		allowed := 0
+		for _, r := range g.claimants {
+			if observes(before.policies[r.name], before.claims[g.claimName()]) {
+				allowed += observations
+			}
+			if why := uncalm(before.policies[r.name], after.policies[r.name]); why != "" {
+				broken = append(broken, r.name+": "+why+w.diagnosis(g, after.scene))
+			}
+		}
+		if calls[g.id] > allowed {
+			broken = append(broken, fmt.Sprintf("%s: %d calls in the calm, %d allowed%s", g.id, calls[g.id], allowed, w.diagnosis(g, after.scene)))
 		}
 	}
 	return broken
@@ -182,10 +180,11 @@ func (w *world) checkCalm(ctx context.Context) []string {
 
 // moment is what the calm is measured by.
 type moment struct {
-	time     time.Time
-	leader   string
-	passes   float64
-	policies map[string]*v1alpha1.SecurityGroupPolicy
+	scene
+
+	time   time.Time
+	leader string
+	passes float64
 }
 
 func (w *world) moment(ctx context.Context) (moment, error) {
@@ -197,21 +196,15 @@ func (w *world) moment(ctx context.Context) (moment, error) {
 	if err != nil {
 		return moment{}, fmt.Errorf("%s: read metrics: %w", m.name, err)
 	}
-	policies, err := w.list(ctx)
-	return moment{time.Now(), m.name, values.Sum("controller_runtime_reconcile_total", nil), policies}, err
+	s, err := w.scene(ctx)
+	return moment{s, time.Now(), m.name, values.Sum("controller_runtime_reconcile_total", nil)}, err
 }
 
 // uncalm tells what has happened to a resource in the calm that should not.
-func uncalm(was, is *v1alpha1.SecurityGroupPolicy, calls, looks int) string {
+func uncalm(was, is *v1alpha1.SecurityGroupPolicy) string {
 	switch {
 	case (was == nil) != (is == nil):
 		return "it came or went in the calm"
-	case is == nil || is.Spec.Suspend:
-		looks = 0
-	}
-	switch {
-	case calls > looks:
-		return fmt.Sprintf("%d calls in the calm, %d allowed", calls, looks)
 	case is != nil && was.ResourceVersion != is.ResourceVersion:
 		return fmt.Sprintf("it was written in the calm; its status was %+v", was.Status)
 	}
@@ -232,12 +225,16 @@ func (w *world) checkEconomy() []string {
 			edits++
 		}
 	}
-	for _, r := range w.plan.policies {
-		edits += r.outOfBand
+	held := 0
+	for _, g := range w.plan.groups {
+		edits += g.outOfBand
+		held += w.history.tenuresOf(g)
 	}
-	// A reason costs a look, a change and a look; so does a call that fails, at
-	// most. Each resource is looked at in each interval, by each new leader, and
-	// when everything settles.
+	edits += held
+	w.say("%d groups were held %d times", len(w.plan.groups), held)
+	// A reason costs an observation, a change and an observation; so do a new holder,
+	// and a call that fails, at most. Each resource is observed in each interval, by
+	// each new leader, and when everything settles.
 	rounds := 2 + int(time.Since(w.begun)/(resync*3/4)) + 1 + w.plan.kills + w.plan.restarts
 	allowed := 3*(edits+failed) + rounds*len(w.plan.policies)
 	w.say("%d calls in all, %d of them refused or broken, for %d edits; %d are allowed", len(calls), failed, edits, allowed)

@@ -30,51 +30,33 @@ type action struct {
 	do   func(*world) error
 }
 
-// policy is what the driver has made of one resource when its plan is over, and
-// what it remembers of the way there.
-type policy struct {
-	name, group string
-	// doubtful policies may have changes of unknown outcome.
-	doubtful bool
-	initial  ecssim.Policy
-	// startSpec is what it is created with, spec what it is left with.
-	startSpec, spec v1alpha1.SecurityGroupPolicySpec
-
-	created, deleted bool
-	// atDeletion is what the resource was when it was deleted.
-	atDeletion *v1alpha1.SecurityGroupPolicy
-	outOfBand  int
-	// reasons is how many times the driver gave cause to change the group, but for
-	// changes behind the operator's back, which the simulator counts.
-	reasons int
-}
-
 // plan is all that a seed determines.
 type plan struct {
 	seed     uint64
 	length   time.Duration
-	policies []*policy
-	// first is how many of them are there before the chaos begins.
-	first   int
-	actions []action
+	groups   []*group
+	policies []*resource
+	actions  []action
 	// kills and restarts are how often a manager and the API server end.
 	kills, restarts int
 
 	rand *rand.Rand
 	at   time.Duration
-	// calmer says that what takes half a minute to settle by contract is left out:
-	// a change of unknown outcome that meets a deletion or a change by somebody
-	// else. A policy then has either the one or the other in store for it.
+	// calmer says that what takes a minute to settle by contract is left out: a change
+	// of unknown outcome that meets a deletion or a change by somebody else. A group
+	// then has either the one or the other in store for it.
 	calmer bool
 }
 
 const (
-	region    = "cn-hangzhou"
-	namespace = "default"
+	region = "cn-hangzhou"
 
 	// The operator holds a fourth correction within an hour back, as the contract
-	// says. The driver stays below that.
-	maxOutOfBand = 2
+	// says. The driver stays below that: by changes behind the operator's back, and
+	// by how often a resource that shares its group can lose it and take it again.
+	maxOutOfBand       = 2
+	maxOutOfBandShared = 1
+	maxToggles         = 4
 	// actionsPerPolicy over the whole of the plan, faults included.
 	actionsPerPolicy = 8
 	// betweenKills and betweenRestarts hold for a plan long enough for several.
@@ -88,16 +70,9 @@ const (
 
 // newPlan draws a plan. The same seed, number and length give the same one.
 func newPlan(seed uint64, resources int, length time.Duration) *plan {
-	p := &plan{seed: seed, length: length, first: max(1, resources*2/3), calmer: length < shortest,
+	p := &plan{seed: seed, length: length, calmer: length < shortest,
 		rand: rand.New(rand.NewPCG(seed, 0))} //nolint:gosec // a repeatable sequence is the purpose
-	for i := range resources {
-		p.policies = append(p.policies, p.newPolicy(i))
-	}
-	for i := range p.first {
-		p.policies[i].created = true
-		p.policies[i].reasons++
-		p.policies[i].startSpec = p.policies[i].spec
-	}
+	p.populate(resources)
 	p.planMachines()
 	for range resources * actionsPerPolicy {
 		p.at = time.Duration(p.rand.Int64N(int64(length)))
@@ -116,29 +91,13 @@ func newPlan(seed uint64, resources int, length time.Duration) *plan {
 		p.at = a.at
 		p.draw()
 	}
-	for _, r := range p.policies[p.first:] {
+	for _, r := range p.policies {
 		if !r.created {
 			p.create(r)
 		}
 	}
 	slices.SortStableFunc(p.actions, func(a, b action) int { return cmp.Compare(a.at, b.at) })
 	return p
-}
-
-func (p *plan) newPolicy(i int) *policy {
-	r := &policy{name: fmt.Sprintf("chaos-%03d", i), group: fmt.Sprintf("sg-chaos%03d", i), initial: p.either(ecssim.Accept, ecssim.Drop)}
-	r.doubtful = !p.calmer || i%2 == 0
-	r.spec = v1alpha1.SecurityGroupPolicySpec{
-		RegionID: region, SecurityGroupID: r.group, InnerAccessPolicy: p.either(ecssim.Accept, ecssim.Drop),
-		ManagementPolicy: v1alpha1.ManagementEnforce, DeletionPolicy: v1alpha1.DeletionRetain,
-	}
-	if p.chance(0.5) {
-		r.spec.DeletionPolicy = v1alpha1.DeletionRestore
-	}
-	if p.chance(0.1) {
-		r.spec.ManagementPolicy = v1alpha1.ManagementObserve
-	}
-	return r
 }
 
 // planMachines spreads the kills and restarts; a short plan has one of each.
@@ -172,28 +131,22 @@ func (p *plan) add(l lane, what string, do func(*world) error) {
 	p.actions = append(p.actions, action{at: p.at, lane: l, what: what, do: do})
 }
 
-// spares tells whether nobody else touches a policy because its changes may be of
-// unknown outcome.
-func (p *plan) spares(r *policy) bool { return p.calmer && r.doubtful }
-
 // draw adds one action of a random kind.
 func (p *plan) draw() {
 	r := p.policies[p.rand.IntN(len(p.policies))]
 	kind := p.rand.IntN(100)
 	switch {
 	case kind < 25:
-		p.fault(r)
+		p.fault(r.group)
 	case kind < 28:
 		p.throttle()
 	case kind < 31:
-		p.lag(r)
+		p.lag(r.group)
 	case r.deleted:
 	case !r.created:
 		p.create(r)
 	case kind < 45:
-		if r.outOfBand < maxOutOfBand && !p.spares(r) {
-			p.changeBehind(r)
-		}
+		p.changeBehind(r.group)
 	case kind < 53:
 		p.toggleManagement(r)
 	case kind < 61:
@@ -201,9 +154,9 @@ func (p *plan) draw() {
 	case kind < 66:
 		p.toggleDeletion(r)
 	case kind < 70:
-		// A deletion that meets a change of unknown outcome waits half a minute:
-		// late ones would only make the calm phase longer.
-		if p.at < p.length/2 && !p.spares(r) {
+		// A deletion that meets a change of unknown outcome waits a minute: late ones
+		// would only make the calm phase longer.
+		if p.at < p.length/2 && !p.spares(r.group) {
 			p.delete(r)
 		}
 	default:
@@ -211,15 +164,15 @@ func (p *plan) draw() {
 	}
 }
 
-func (p *plan) create(r *policy) {
+func (p *plan) create(r *resource) {
 	r.created = true
 	r.reasons++
 	r.startSpec = r.spec
-	p.add(laneEdits, "create "+r.name, func(w *world) error { return w.create(r.name, r.startSpec) })
+	p.add(laneEdits, "create "+r.name, func(w *world) error { return w.create(r) })
 }
 
 // flip changes what the resource wants, now and then twice at once.
-func (p *plan) flip(r *policy) {
+func (p *plan) flip(r *resource) {
 	for range 1 + p.rand.IntN(2)*p.rand.IntN(2) {
 		r.spec.InnerAccessPolicy = opposite(r.spec.InnerAccessPolicy)
 		r.reasons++
@@ -227,7 +180,11 @@ func (p *plan) flip(r *policy) {
 	}
 }
 
-func (p *plan) toggleManagement(r *policy) {
+func (p *plan) toggleManagement(r *resource) {
+	if r.group.shared() && r.toggles == maxToggles {
+		return
+	}
+	r.toggles++
 	if r.spec.ManagementPolicy == v1alpha1.ManagementObserve {
 		r.spec.ManagementPolicy = v1alpha1.ManagementEnforce
 		r.reasons++
@@ -237,7 +194,7 @@ func (p *plan) toggleManagement(r *policy) {
 	p.edit(r, fmt.Sprintf(`{"spec":{"managementPolicy":%q}}`, r.spec.ManagementPolicy))
 }
 
-func (p *plan) toggleSuspend(r *policy) {
+func (p *plan) toggleSuspend(r *resource) {
 	r.spec.Suspend = !r.spec.Suspend
 	if !r.spec.Suspend {
 		r.reasons++
@@ -245,7 +202,7 @@ func (p *plan) toggleSuspend(r *policy) {
 	p.edit(r, fmt.Sprintf(`{"spec":{"suspend":%v}}`, r.spec.Suspend))
 }
 
-func (p *plan) toggleDeletion(r *policy) {
+func (p *plan) toggleDeletion(r *resource) {
 	if r.spec.DeletionPolicy == v1alpha1.DeletionRestore {
 		r.spec.DeletionPolicy = v1alpha1.DeletionRetain
 	} else {
@@ -254,11 +211,11 @@ func (p *plan) toggleDeletion(r *policy) {
 	p.edit(r, fmt.Sprintf(`{"spec":{"deletionPolicy":%q}}`, r.spec.DeletionPolicy))
 }
 
-func (p *plan) edit(r *policy, patch string) {
-	p.add(laneEdits, "edit "+r.name+" "+patch, func(w *world) error { return w.patch(r.name, patch) })
+func (p *plan) edit(r *resource, patch string) {
+	p.add(laneEdits, "edit "+r.name+" "+patch, func(w *world) error { return w.patch(r, patch) })
 }
 
-func (p *plan) delete(r *policy) {
+func (p *plan) delete(r *resource) {
 	if r.spec.Suspend {
 		// A suspended resource with Restore waits for its resumption, as it should;
 		// there is nothing more to see in that.
@@ -269,11 +226,14 @@ func (p *plan) delete(r *policy) {
 	p.add(laneEdits, fmt.Sprintf("delete %s (%s)", r.name, r.spec.DeletionPolicy), func(w *world) error { return w.delete(r) })
 }
 
-func (p *plan) changeBehind(r *policy) {
+func (p *plan) changeBehind(g *group) {
+	if g.outOfBand == g.mayBeChangedBehind() || p.spares(g) {
+		return
+	}
 	to := p.either(ecssim.Accept, ecssim.Drop)
-	r.outOfBand++
-	p.add(laneCloud, "set "+r.group+" to "+to+" behind the operator's back", func(w *world) error {
-		w.sim.SetPolicy(region, r.group, to)
+	g.outOfBand++
+	p.add(laneCloud, "set "+g.id+" to "+to+" behind the operator's back", func(w *world) error {
+		w.sim.SetPolicy(region, g.id, to)
 		return nil
 	})
 }

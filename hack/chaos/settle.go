@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,13 +13,14 @@ import (
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
+	"github.com/sgp-operator/sgp-operator/internal/claims"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
 )
 
-// settling is how long everything may take to be as it should: a deletion that
-// meets a change of unknown outcome waits half a minute by contract, and a rate
-// that was refused is tried again with care.
-const settling = 2 * time.Minute
+// settling is how long everything may take to be as it should: a change of unknown
+// outcome holds its group for a minute by contract before anybody else can have it,
+// and a rate that was refused is tried again with care.
+const settling = 150 * time.Second
 
 // footprint is what a manager takes of the machine.
 type footprint struct {
@@ -44,10 +44,10 @@ func (w *world) measure(ctx context.Context) (footprint, error) {
 	return footprint{values.Sum(rig.Goroutines, nil), values.Sum(rig.ResidentBytes, nil) / (1 << 20)}, nil
 }
 
-// settle asks for a look at every resource, and waits until all are as they
-// should be, or says which are not. Once the plan is over, those that it has
-// deleted should be gone.
-func (w *world) settle(ctx context.Context, when string, policies []*policy, over bool) error {
+// settle waits until every group that somebody wants is held, asks for a
+// reconciliation of every resource, and waits until all are as they should be, or says
+// which are not. Once the plan is over, those that it has deleted should be gone.
+func (w *world) settle(ctx context.Context, when string, resources []*resource, over bool) error {
 	ctx, cancel := context.WithTimeout(ctx, settling)
 	defer cancel()
 	if _, err := w.leader(ctx); err != nil {
@@ -58,39 +58,75 @@ func (w *world) settle(ctx context.Context, when string, policies []*policy, ove
 			return fmt.Errorf("settles %s: calls still hang: %w", when, err)
 		}
 	}
-	begun, asked := time.Now(), strconv.FormatInt(time.Now().UnixNano(), 10)
-	for _, r := range policies {
+	// Unasked: who is next has to be woken by the end of a claim itself.
+	begun := time.Now()
+	if err := w.untilRight(ctx, when+", unasked", func(s scene) []string { return w.unheld(s, resources) }); err != nil {
+		return err
+	}
+	asked := strconv.FormatInt(time.Now().UnixNano(), 10)
+	for _, r := range resources {
 		if over && r.deleted {
 			continue
 		}
-		if err := w.patch(r.name, fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationReconcileRequestedAt, asked)); err != nil {
-			return fmt.Errorf("settles %s: ask %s for a look: %w", when, r.name, err)
+		if err := w.patch(r, fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationReconcileRequestedAt, asked)); err != nil {
+			return fmt.Errorf("settles %s: ask for a reconciliation of %s: %w", when, r.name, err)
 		}
 	}
-	last := "everything was at once"
+	if err := w.untilRight(ctx, when, func(s scene) []string { return w.wrong(s, resources, over) }); err != nil {
+		return err
+	}
+	w.say("settled %s after %v", when, time.Since(begun).Round(10*time.Millisecond))
+	return nil
+}
+
+// untilRight waits until nothing is wrong, and says what was so last.
+func (w *world) untilRight(ctx context.Context, when string, wrong func(scene) []string) error {
+	begun, last := time.Now(), []string{"everything was at once"}
 	for {
-		wrong := w.wrong(ctx, policies, over)
-		if len(wrong) == 0 {
-			w.say("settled %s after %v; last: %s", when, time.Since(begun).Round(10*time.Millisecond), last)
+		s, err := w.scene(ctx)
+		if ctx.Err() != nil {
+			return fmt.Errorf("settles %s: %d things are not as they should be after %v:\n%s", when, len(last), time.Since(begun).Round(time.Second), strings.Join(last[:min(5, len(last))], "\n"))
+		}
+		found := []string{fmt.Sprint(err)}
+		if err == nil {
+			found = wrong(s)
+		}
+		if len(found) == 0 {
+			text, _, _ := strings.Cut(last[0], "\n")
+			w.say("as it should be %s after %v; last: %s", when, time.Since(begun).Round(10*time.Millisecond), text)
 			return nil
 		}
-		last, _, _ = strings.Cut(wrong[0], "\n")
-		if rig.Pause(ctx, 200*time.Millisecond) != nil {
-			return fmt.Errorf("settles %s: %d resources are not as they should be after %v:\n%s", when, len(wrong), settling, strings.Join(wrong[:min(5, len(wrong))], "\n"))
-		}
+		last = found
+		_ = rig.Pause(ctx, 200*time.Millisecond)
 	}
 }
 
-// wrong tells which resources are not as they should be, and how.
-func (w *world) wrong(ctx context.Context, policies []*policy, over bool) []string {
-	found, err := w.list(ctx)
-	if err != nil {
-		return []string{err.Error()}
+// unheld tells which groups nobody holds although somebody wants them.
+func (w *world) unheld(s scene, resources []*resource) (unheld []string) {
+	for _, r := range resources {
+		if p := s.policies[r.name]; p != nil && canHold(p) && s.claims[r.group.claimName()] == nil {
+			unheld = append(unheld, r.name+" wants its group, and nobody holds it"+w.diagnosis(r.group, s))
+		}
 	}
-	var wrong []string
-	for _, r := range policies {
-		p := found[r.name]
-		why := ""
+	return unheld
+}
+
+// wrong tells what is not as it should be, and how.
+func (w *world) wrong(s scene, resources []*resource, over bool) (wrong []string) {
+	claimed := map[string]bool{}
+	for _, g := range w.plan.groups {
+		claimed[g.claimName()] = true
+		if why := misheld(g, s); why != "" {
+			wrong = append(wrong, why+w.diagnosis(g, s))
+		}
+	}
+	for name := range s.claims {
+		if !claimed[name] {
+			wrong = append(wrong, "there is a claim of no group: "+name)
+		}
+	}
+	for _, r := range resources {
+		p, why := s.policies[r.name], ""
 		switch {
 		case over && r.deleted && p != nil:
 			why = "is stuck terminating"
@@ -98,10 +134,10 @@ func (w *world) wrong(ctx context.Context, policies []*policy, over bool) []stri
 		case p == nil:
 			why = "is gone, and nobody has deleted it"
 		default:
-			why = w.inconsistent(p)
+			why = w.inconsistent(p, s.claims[r.group.claimName()])
 		}
 		if why != "" {
-			wrong = append(wrong, r.name+" "+why+w.diagnosis(r, p))
+			wrong = append(wrong, r.name+" "+why+w.diagnosis(r.group, s))
 		}
 	}
 	return wrong
@@ -109,12 +145,12 @@ func (w *world) wrong(ctx context.Context, policies []*policy, over bool) []stri
 
 // inconsistent holds a resource against its group: what it should be, and what
 // its status says of it.
-func (w *world) inconsistent(p *v1alpha1.SecurityGroupPolicy) string {
+func (w *world) inconsistent(p *v1alpha1.SecurityGroupPolicy, c *v1alpha1.SecurityGroupClaim) string {
 	g, _ := w.sim.Group(p.Spec.RegionID, p.Spec.SecurityGroupID)
-	return inconsistent(p, g.Policy)
+	return inconsistent(p, c, g.Policy)
 }
 
-func inconsistent(p *v1alpha1.SecurityGroupPolicy, inCloud ecssim.Policy) string {
+func inconsistent(p *v1alpha1.SecurityGroupPolicy, c *v1alpha1.SecurityGroupClaim, inCloud ecssim.Policy) string {
 	s := p.Status
 	ready := apimeta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
 	switch {
@@ -127,15 +163,22 @@ func inconsistent(p *v1alpha1.SecurityGroupPolicy, inCloud ecssim.Policy) string
 	case p.Spec.Suspend:
 		return untrueSuspension(p, ready)
 	case s.LastHandledReconcileAt != p.Annotations[v1alpha1.AnnotationReconcileRequestedAt]:
-		return "has not handled the last request for a look"
+		return "has not handled the last request for a reconciliation"
+	case c != nil && wants(p) && !claims.HeldBy(c, p):
+		return untrueConflict(p, c, ready)
 	case s.InnerAccessPolicy != inCloud:
 		return fmt.Sprintf("says that its group is %s; it is %s", s.InnerAccessPolicy, inCloud)
 	case s.LastError != nil:
-		return "has a lastError although its last look succeeded"
+		return "has a lastError although its last observation succeeded"
 	case len(s.Conditions) != 1:
 		return "has conditions beside Ready"
 	}
-	if p.Spec.ManagementPolicy == v1alpha1.ManagementObserve {
+	return untrueReady(p, c, ready, inCloud)
+}
+
+// untrueReady tells what a resource that was observed says wrongly of its group.
+func untrueReady(p *v1alpha1.SecurityGroupPolicy, c *v1alpha1.SecurityGroupClaim, ready *metav1.Condition, inCloud ecssim.Policy) string {
+	if !wants(p) {
 		status, reason := metav1.ConditionTrue, v1alpha1.ReasonInSync
 		if inCloud != p.Spec.InnerAccessPolicy {
 			status, reason = metav1.ConditionFalse, v1alpha1.ReasonDriftDetected
@@ -143,9 +186,11 @@ func inconsistent(p *v1alpha1.SecurityGroupPolicy, inCloud ecssim.Policy) string
 		return unlike(ready, status, reason)
 	}
 	switch {
+	case c == nil:
+		return "does not hold its group"
 	case inCloud != p.Spec.InnerAccessPolicy:
 		return fmt.Sprintf("wants %s; its group is %s", p.Spec.InnerAccessPolicy, inCloud)
-	case s.PendingModification != nil:
+	case p.Status.PendingModification != nil:
 		return "has a pendingModification"
 	}
 	return unlike(ready, metav1.ConditionTrue, v1alpha1.ReasonInSync)
@@ -172,42 +217,7 @@ func unlike(ready *metav1.Condition, status metav1.ConditionStatus, reason strin
 	return fmt.Sprintf("is Ready=%s/%s, and should be %s/%s", ready.Status, ready.Reason, status, reason)
 }
 
-// diagnosis is what is known of a resource and its group.
-func (w *world) diagnosis(r *policy, p *v1alpha1.SecurityGroupPolicy) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, " (group %s, at first %s, seed %d)\n", r.group, r.initial, w.seed)
-	if p != nil {
-		spec, _ := json.Marshal(p.Spec)
-		status, _ := json.Marshal(p.Status)
-		fmt.Fprintf(&b, "  generation %d, deleted %v, finalizers %v\n  spec %s\n  status %s\n", p.Generation, p.DeletionTimestamp, p.Finalizers, spec, status)
-	}
-	for _, e := range w.sim.Effects(region, r.group) {
-		fmt.Fprintf(&b, "  effect %s %s→%s token %s request %s by API %v\n", e.Time.Format("15:04:05.000"), e.From, e.To, e.ClientToken, e.RequestID, e.ByAPI)
-	}
-	calls := w.callsOf(r.group)
-	for _, c := range calls[max(0, len(calls)-25):] {
-		fmt.Fprintf(&b, "  call %s %s %s token %s → %d %s (effect %v, fault %s, request %s)\n",
-			c.Time.Format("15:04:05.000"), c.Action, c.Policy, c.ClientToken, c.Status, c.Code, c.Effect, c.Fault, c.RequestID)
-	}
-	for _, a := range w.plan.actions {
-		if strings.Contains(a.what, r.name) || strings.Contains(a.what, r.group) {
-			fmt.Fprintf(&b, "  plan %.1fs %s\n", a.at.Seconds(), a.what)
-		}
-	}
-	return b.String()
-}
-
-func (w *world) callsOf(group string) []ecssim.Call {
-	var calls []ecssim.Call
-	for _, c := range w.sim.Calls() {
-		if c.GroupID == group {
-			calls = append(calls, c)
-		}
-	}
-	return calls
-}
-
 // asPlanned tells whether a resource is what the driver has made of it.
-func asPlanned(r *policy, p *v1alpha1.SecurityGroupPolicy) bool {
+func asPlanned(r *resource, p *v1alpha1.SecurityGroupPolicy) bool {
 	return equality.Semantic.DeepEqual(r.spec, p.Spec)
 }

@@ -29,17 +29,17 @@ var passing = []struct {
 
 // fault injects a fault that ends after a few calls: for one group or for any,
 // for one action or for any.
-func (p *plan) fault(r *policy) {
+func (p *plan) fault(of *group) {
 	f := ecssim.Fault{Kind: faultKinds[p.rand.IntN(len(faultKinds))], Region: region, Times: 1 + p.rand.IntN(4)}
 	group, action := p.chance(0.6), p.rand.IntN(3)
 	switch {
-	case action == 0 || !r.doubtful:
+	case action == 0 || !of.doubtful:
 		f.Action = observe
 	case action == 1:
 		f.Action = modify
 	}
 	if group || p.calmer && f.Action != observe {
-		f.GroupID = r.group
+		f.GroupID = of.id
 	}
 	switch f.Kind {
 	case ecssim.HangBefore, ecssim.HangInside, ecssim.HangAfter:
@@ -81,10 +81,10 @@ func (p *plan) throttle() {
 
 // lag makes reads show changes late from now on, or ends that; the answers take
 // their time too.
-func (p *plan) lag(r *policy) {
+func (p *plan) lag(of *group) {
 	lag := ecssim.ReadLag{}
 	if p.chance(0.5) {
-		lag.GroupID = r.group
+		lag.GroupID = of.id
 	}
 	if p.chance(0.7) {
 		lag.For, lag.Reads = time.Duration(p.rand.IntN(3000))*time.Millisecond, p.rand.IntN(3)
@@ -103,8 +103,8 @@ func (w *world) calm() {
 	w.sim.SetLimits(nil)
 	w.sim.SetLatency(0)
 	w.sim.SetReadLag(ecssim.ReadLag{})
-	for _, r := range w.plan.policies {
-		w.sim.SetReadLag(ecssim.ReadLag{GroupID: r.group})
+	for _, g := range w.plan.groups {
+		w.sim.SetReadLag(ecssim.ReadLag{GroupID: g.id})
 	}
 }
 

@@ -51,10 +51,13 @@ type world struct {
 	cluster  *rig.ControlPlane
 	binary   string
 	managers []*manager
+	history  *history
 
-	begun    time.Time
-	baseline footprint
-	sayMu    sync.Mutex
+	begun time.Time
+	// chaosBegun is the time that the plan's times count from.
+	chaosBegun time.Time
+	baseline   footprint
+	sayMu      sync.Mutex
 }
 
 func (w *world) say(format string, args ...any) {
@@ -80,7 +83,7 @@ func run(ctx context.Context, o options) (broken []string, err error) {
 	if err := w.setUp(); err != nil {
 		return nil, err
 	}
-	if err := w.settle(ctx, "before the chaos", w.plan.policies[:w.plan.first], false); err != nil {
+	if err := w.settle(ctx, "before the chaos", w.plan.early(), false); err != nil {
 		return []string{err.Error()}, nil
 	}
 	if w.baseline, err = w.measure(ctx); err != nil {
@@ -104,8 +107,8 @@ func (w *world) setUp() (err error) {
 		return err
 	}
 	w.sim = ecssim.New(ecssim.Options{Keys: []ecssim.Key{{ID: chaosKey, Secret: chaosSecret}}})
-	for _, r := range w.plan.policies {
-		w.sim.PutGroup(ecssim.Group{Region: region, ID: r.group, Policy: r.initial})
+	for _, g := range w.plan.groups {
+		w.sim.PutGroup(ecssim.Group{Region: region, ID: g.id, Policy: g.initial})
 	}
 	var stop func()
 	if w.endpoint, stop, err = w.sim.Start(); err != nil {
@@ -116,8 +119,15 @@ func (w *world) setUp() (err error) {
 		Root: w.root, StopTimeout: time.Second, Timeout: 5 * time.Second}); err != nil {
 		return err
 	}
-	for _, r := range w.plan.policies[:w.plan.first] {
-		if err := w.create(r.name, r.startSpec); err != nil {
+	w.history = newHistory()
+	go w.history.follow(w.ctx, w.cluster.EtcdURL())
+	for _, name := range namespaces {
+		if err := w.cluster.CreateNamespace(w.ctx, name); err != nil {
+			return err
+		}
+	}
+	for _, r := range w.plan.early() {
+		if err := w.create(r); err != nil {
 			return err
 		}
 	}
@@ -145,10 +155,10 @@ func (w *world) build() error {
 
 // carryOut carries out the plan, each lane by itself.
 func (w *world) carryOut() error {
-	begun := time.Now()
+	w.chaosBegun = time.Now()
 	errs := make(chan error, lanes)
 	for l := range lanes {
-		go func() { errs <- w.follow(l, begun) }()
+		go func() { errs <- w.follow(l, w.chaosBegun) }()
 	}
 	var all []error
 	for range lanes {

@@ -169,6 +169,9 @@ func (c *ControlPlane) Version() (string, error) {
 	return version.GitVersion, nil
 }
 
+// EtcdURL is where etcd serves, to anybody on this machine.
+func (c *ControlPlane) EtcdURL() string { return c.env.ControlPlane.Etcd.URL.String() }
+
 // Scrape reads the API server's own metrics.
 func (c *ControlPlane) Scrape(ctx context.Context) (Metrics, error) {
 	text, err := c.plain.RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
