@@ -19,8 +19,9 @@ import (
 
 // settling is how long everything may take to be as it should: a change of unknown
 // outcome holds its group for a minute by contract before anybody else can have it,
-// and a rate that was refused is tried again with care.
-const settling = 150 * time.Second
+// and a manager whose first call was refused learns a rate of one call a second, which
+// takes two minutes and a half to grow to that of 300 resources.
+const settling = 4 * time.Minute
 
 // footprint is what a manager takes of the machine.
 type footprint struct {

@@ -31,6 +31,9 @@ var passing = []struct {
 // for one action or for any.
 func (p *plan) fault(of *group) {
 	f := ecssim.Fault{Kind: faultKinds[p.rand.IntN(len(faultKinds))], Region: region, Times: 1 + p.rand.IntN(4)}
+	if f.Kind == ecssim.Throttle && !p.mayThrottle() {
+		f.Kind = ecssim.ResetBefore
+	}
 	group, action := p.chance(0.6), p.rand.IntN(3)
 	switch {
 	case action == 0 || !of.doubtful:
@@ -61,6 +64,11 @@ func (p *plan) fault(of *group) {
 		func(w *world) error { w.sim.Inject(f); return nil })
 }
 
+// mayThrottle keeps refusals for rate to the first third of a plan: one teaches the
+// leader a rate of about a call a second, which takes it two minutes to leave behind,
+// and hardly anything else would happen to so few calls.
+func (p *plan) mayThrottle() bool { return p.at < p.length/3 }
+
 // throttle sets a quota for a moment, and lifts it again.
 func (p *plan) throttle() {
 	limit := ecssim.Limit{Region: region, RetryAfter: p.chance(0.3), AcsRetryAfter: p.chance(0.3), RateLimitHeader: p.chance(0.3)}
@@ -71,6 +79,9 @@ func (p *plan) throttle() {
 	}
 	if p.chance(0.3) {
 		limit.Code = "Throttling"
+	}
+	if !p.mayThrottle() {
+		return
 	}
 	p.add(laneCloud, fmt.Sprintf("limit %+v", limit), func(w *world) error { w.sim.SetLimits([]ecssim.Limit{limit}); return nil })
 	now := p.at
