@@ -8,12 +8,14 @@ import (
 	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	testclock "k8s.io/utils/clock/testing"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/controllers/securitygrouppolicy"
 	"github.com/sgp-operator/sgp-operator/internal/account"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
+	decide "github.com/sgp-operator/sgp-operator/internal/policy"
 	"github.com/sgp-operator/sgp-operator/internal/ratelimit"
 )
 
@@ -196,4 +198,28 @@ func TestTheRecordOfAChangeOutlivesAnEditMeanwhile(t *testing.T) {
 	if p.Status.LastModification.RequestID != effects[1].RequestID || p.Status.OriginalInnerAccessPolicy != "Accept" || len(recorded) == 0 || recorded[0] != effects[0].RequestID {
 		t.Errorf("status %+v, recorded %v, effects %+v", p.Status, recorded, effects)
 	}
+}
+
+// The group stays closed to others for as long as the change may take effect, and no
+// longer, although nothing else is asked of a suspended resource.
+func TestASuspendedHolderThatTurnsToObserveKeepsItsGroupWhileAChangeMayBeUnderWay(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecssim.Group{ID: "sg-1", Policy: "Accept"})
+	fake := testclock.NewFakePassiveClock(time.Now())
+	w.clock = fake
+	w.sim.Inject(ecssim.Fault{Kind: ecssim.ResetBefore, Action: modify})
+	w.policy("holder", "sg-1", "Drop")
+	w.start()
+	w.awaitReason("holder", v1alpha1.ReasonCloudUnavailable)
+	w.awaitHolder("sg-1", "holder")
+	w.edit("holder", suspendIt)
+	w.awaitReason("holder", v1alpha1.ReasonSuspended)
+	w.edit("holder", observeOnly)
+	p := w.await("holder", "the edit is handled", func(p *policy) bool { return p.Status.ObservedGeneration == p.Generation })
+	if p.Status.PendingModification == nil || w.holder("sg-1") != "holder" {
+		t.Errorf("%q holds the group, and the pending change is %+v", w.holder("sg-1"), p.Status.PendingModification)
+	}
+	fake.SetTime(fake.Now().Add(decide.Doubt + time.Second))
+	w.edit("holder", func(p *policy) { p.Spec.InnerAccessPolicy = "Accept" })
+	w.awaitHolder("sg-1", "")
 }
