@@ -225,13 +225,15 @@ func (w *world) checkEconomy() []string {
 			edits++
 		}
 	}
-	held := 0
+	held, passed := 0, 0
 	for _, g := range w.plan.groups {
 		edits += g.outOfBand
-		held += w.history.tenuresOf(g)
+		n := w.history.tenuresOf(g)
+		held += n
+		passed += max(0, n-1)
 	}
 	edits += held
-	w.say("%d groups were held %d times", len(w.plan.groups), held)
+	w.say("%d groups were held by %d resources; %d of them took a group after another", len(w.plan.groups), held, passed)
 	// A reason costs an observation, a change and an observation; so do a new holder,
 	// and a call that fails, at most. Each resource is observed in each interval, by
 	// each new leader, and when everything settles.
