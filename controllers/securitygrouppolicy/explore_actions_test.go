@@ -169,7 +169,11 @@ func (s *state) replies(n, i int, add adder) {
 	away := func(b *budgets) *int { return &b.api }
 	add(away, actor(n, i), reply(func(c *state) *answer { c.ledger.forgotten(); return &answer{err: errAway, label: "away"} }), "%s: the API server is away", who)
 	if r.kind != getPolicy && r.kind != getClaim {
-		add(away, actor(n, i), reply(func(c *state) *answer { c.serve(n, i, r); c.ledger.forgotten(); return &answer{err: errAway, label: "lost"} }), "%s: done, and the answer is lost", who)
+		add(away, actor(n, i), reply(func(c *state) *answer {
+			c.serve(n, i, r)
+			c.ledger.forgotten()
+			return &answer{err: errAway, label: "lost"}
+		}), "%s: done, and the answer is lost", who)
 	}
 }
 

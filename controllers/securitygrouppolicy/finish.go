@@ -245,29 +245,23 @@ func (r *Reconciler) commit(s *pass, o outcome) (ctrl.Result, error) {
 
 // next says when a resource is reconciled again.
 func (r *Reconciler) next(s *pass, e *entry, o outcome, now time.Time) (ctrl.Result, error) {
-	backoff := func() time.Duration {
-		wait := min(firstBackoff<<min(e.failures, 10), maxBackoff)
-		e.failures++
-		return wait/2 + r.Jitter(wait)
-	}
 	late := s.heldByAnother() && o.Reason != v1alpha1.ReasonConflict // somebody else was faster
-	if o.retry != retryBackoff && o.err == nil && !late {
-		e.failures = 0
-	}
-	low := handler.LowPriority
 	switch {
 	case apierrors.IsConflict(o.err), apierrors.IsNotFound(o.err), errors.Is(o.err, errMovedOn), o.err == nil && late:
 		// The change that came between wakes the resource; a cache that stands still
 		// must not make it run in circles.
-		return ctrl.Result{RequeueAfter: min(backoff(), maxConflict)}, nil
+		return ctrl.Result{RequeueAfter: min(r.backoff(e), maxConflict)}, nil
 	case o.err != nil:
 		return ctrl.Result{}, o.err
+	case o.retry != retryBackoff:
+		e.failures = 0
 	}
+	low := handler.LowPriority
 	switch o.retry {
 	case retryResync:
 		return ctrl.Result{RequeueAfter: ratelimit.Spread(string(s.p.UID), now, r.interval(s.p)), Priority: &low}, nil
 	case retryBackoff:
-		return ctrl.Result{RequeueAfter: max(o.wait, backoff())}, nil
+		return ctrl.Result{RequeueAfter: max(o.wait, r.backoff(e))}, nil
 	case retrySlow:
 		wait := max(o.wait, minSlow+r.Jitter(maxSlow-minSlow))
 		if left := s.untilCertain(e, now); left > 0 {
@@ -282,6 +276,13 @@ func (r *Reconciler) next(s *pass, e *entry, o outcome, now time.Time) (ctrl.Res
 		}
 	}
 	return ctrl.Result{}, nil
+}
+
+// backoff grows with each failure in a row.
+func (r *Reconciler) backoff(e *entry) time.Duration {
+	wait := min(firstBackoff<<min(e.failures, 10), maxBackoff)
+	e.failures++
+	return wait/2 + r.Jitter(wait)
 }
 
 // untilCertain is how long the pending change may still take effect; zero if there is

@@ -313,7 +313,7 @@ func TestARestartCausesNoWrite(t *testing.T) {
 	w.start()
 	w.eventually("each was looked at once", func() bool { return w.calls(observe, "sg-1") == 1 && w.calls(observe, "sg-2") == 1 }, func() string { return "" })
 	w.reconcileNow("changed") // a pass later than those of the start
-	n.want(t, 1, 0, 0) // that of the request
+	n.want(t, 1, 0, 0)        // that of the request
 	w.cloudIs("sg-1", "Drop", 1)
 }
 
