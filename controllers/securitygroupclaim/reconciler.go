@@ -86,6 +86,7 @@ func (r *Reconciler) held(ctx context.Context, c *v1alpha1.SecurityGroupClaim) (
 	name := types.NamespacedName{Namespace: c.Spec.Holder.Namespace, Name: c.Spec.Holder.Name}
 	holder := &v1alpha1.SecurityGroupPolicy{}
 	if err := r.Client.Get(ctx, name, holder); err == nil && string(holder.UID) == c.Spec.Holder.UID {
+		r.checked(c.UID)
 		return true, 0, nil
 	}
 	if r.isForeign(c) {
@@ -112,11 +113,16 @@ func (r *Reconciler) isForeign(c *v1alpha1.SecurityGroupClaim) bool {
 	return unchecked && c.Spec.RequestedAt == nil
 }
 
-func (r *Reconciler) forget(c *v1alpha1.SecurityGroupClaim) {
-	r.Endings.Forget(types.UID(c.Spec.Holder.UID))
+// checked notes that the holder of a claim is known to be, or to have been, this shard's.
+func (r *Reconciler) checked(claim types.UID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.unchecked, c.UID)
+	delete(r.unchecked, claim)
+}
+
+func (r *Reconciler) forget(c *v1alpha1.SecurityGroupClaim) {
+	r.Endings.Forget(types.UID(c.Spec.Holder.UID))
+	r.checked(c.UID)
 }
 
 // SetupWithManager registers the reconciler and what wakes it.
@@ -157,6 +163,7 @@ func (r *Reconciler) HolderGone(ctx context.Context, p *v1alpha1.SecurityGroupPo
 	if err := r.Client.Get(ctx, claim, c); err != nil || !claims.HeldBy(c, p) {
 		return claim, false // if the claim only comes to be known later, it is reconciled then
 	}
+	r.checked(c.UID)
 	if known {
 		r.Endings.Gone(p.UID, p.Status.PendingModification != nil, r.Clock.Now())
 	}
