@@ -170,6 +170,6 @@ func (r *Reconciler) giveUpClaim(ctx context.Context, s *pass) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("give up the claim: %w", err)
 	}
-	s.claim = nil
+	s.claim, s.gaveUp = nil, true
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -219,6 +220,10 @@ func (s *state) reconciler(n int, p *port, serial int64) *Reconciler {
 		ResyncInterval: resync, MaxConcurrentReconciles: 1,
 	}
 	r.memory.entries, r.memory.running = map[types.UID]*entry{}, map[types.UID]time.Time{}
+	r.memory.unsettled, r.memory.departed = map[claims.Group]time.Time{}, maps.Clone(m.departed)
+	if !m.unsettled.IsZero() {
+		r.memory.unsettled[explored] = m.unsettled
+	}
 	for uid, e := range m.entries {
 		r.memory.entries[uid] = new(e)
 	}
@@ -227,6 +232,7 @@ func (s *state) reconciler(n int, p *port, serial int64) *Reconciler {
 
 // keepMemory takes over what a reconciler remembers.
 func (m *manager) keepMemory(r *Reconciler) {
+	m.unsettled, m.departed = r.memory.unsettled[explored], r.memory.departed
 	m.entries = map[types.UID]entry{}
 	for uid, e := range r.memory.entries {
 		m.entries[uid] = *e
@@ -307,6 +313,7 @@ func (s *state) deliverClaim(n int) {
 	is := s.claims.at(m.claim)
 	r := s.reconciler(n, &port{}, 0)
 	handler, q := r.ofClaim(), queuePort{s: s, m: m}
+	defer m.keepMemory(r)
 	switch {
 	case was == nil && is != nil:
 		handler.Create(context.Background(), event.CreateEvent{Object: is}, q)
@@ -431,7 +438,7 @@ func (s *state) reply(n, i int, a *answer) {
 
 // begin starts a manager: its caches are filled, and everything is reconciled.
 func (s *state) begin(n int) {
-	m := &manager{up: true, skew: s.managers[n].skew, began: s.now, seen: make([]int, len(s.policies)), entries: map[types.UID]entry{},
+	m := &manager{up: true, departed: map[types.UID]time.Time{}, skew: s.managers[n].skew, began: s.now, seen: make([]int, len(s.policies)), entries: map[types.UID]entry{},
 		lines: &claims.Lines{}, endings: &claims.Endings{}, due: make([]time.Time, len(s.policies)), runs: make([]*run, len(s.policies)),
 		answered: map[types.UID]answered{}}
 	s.managers[n] = m

@@ -378,8 +378,8 @@ func (s *state) digestManager(b *strings.Builder, n int, uids map[types.UID]stri
 			s.digestPolicy(b, r.object, age)
 		}
 	}
-	if next, found := m.lines.Clone().Next(claims.Group{RegionID: exploredRegion, SecurityGroupID: exploredGroup}, s.now.Add(m.skew)); found {
+	if next, found := m.lines.Clone().Next(explored, s.now.Add(m.skew)); found {
 		b.WriteString("n" + uids[next.UID])
 	}
-	fmt.Fprintf(b, "l%d,%d", m.lines.Len(), m.endings.Len())
+	fmt.Fprintf(b, "l%d,%d,%s", m.lines.Len(), m.endings.Len(), local(m.unsettled))
 }

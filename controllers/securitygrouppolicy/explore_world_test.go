@@ -24,6 +24,8 @@ const (
 	resync = 10 * time.Minute
 )
 
+var explored = claims.Group{RegionID: exploredRegion, SecurityGroupID: exploredGroup}
+
 var epoch = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
 type (
@@ -140,13 +142,17 @@ type manager struct {
 	seen  []int
 	claim int
 	// began is since when it runs.
-	began    time.Time
-	entries  map[types.UID]entry
-	lines    *claims.Lines
-	endings  *claims.Endings
-	due      []time.Time
-	claimDue time.Time
-	runs     []*run
+	began   time.Time
+	entries map[types.UID]entry
+	// unsettled is until when the group is, and departed are the resources that were
+	// this manager's.
+	unsettled time.Time
+	departed  map[types.UID]time.Time
+	lines     *claims.Lines
+	endings   *claims.Endings
+	due       []time.Time
+	claimDue  time.Time
+	runs      []*run
 	// answered is the last answer of ECS for each resource.
 	answered map[types.UID]answered
 }
@@ -175,6 +181,7 @@ func (s *state) follow(action string) *state {
 		copied := *m
 		copied.seen, copied.due, copied.runs = slices.Clone(m.seen), slices.Clone(m.due), slices.Clone(m.runs)
 		copied.entries, copied.answered = maps.Clone(m.entries), maps.Clone(m.answered)
+		copied.departed = maps.Clone(m.departed)
 		copied.lines, copied.endings = m.lines.Clone(), m.endings.Clone()
 		c.managers[i] = &copied
 	}

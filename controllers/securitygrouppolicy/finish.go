@@ -237,6 +237,9 @@ func (r *Reconciler) commit(s *pass, o outcome) (ctrl.Result, error) {
 	case e.waitingSince.IsZero():
 		e.waitingSince = now
 	}
+	if s.gaveUp {
+		r.memory.unsettle(claims.GroupOf(s.p), now, e.stillLags(s.p, now))
+	}
 	result, err := r.next(s, &e, o, now)
 	r.memory.keep(s.p.UID, e)
 	r.leaveLine(s, o, now)

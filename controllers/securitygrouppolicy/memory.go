@@ -12,6 +12,7 @@ import (
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/claims"
+	"github.com/sgp-operator/sgp-operator/internal/policy"
 )
 
 // stuckAfter is when a pass that has not ended by then counts as stuck.
@@ -24,7 +25,16 @@ type memory struct {
 	mu      sync.Mutex
 	entries map[types.UID]*entry
 	running map[types.UID]time.Time // passes, by their beginning
+	// unsettled are the groups that a former holder has changed a moment ago, and until
+	// when reads may not show it.
+	unsettled map[claims.Group]time.Time
+	// departed are the resources that were deleted a while ago.
+	departed map[types.UID]time.Time
 }
+
+// departedFor is for how long a resource that is gone is known to have been this
+// manager's: until its claim is gone as well.
+const departedFor = 10 * time.Minute
 
 // entry is what is remembered of a resource between passes.
 type entry struct {
@@ -88,18 +98,74 @@ func (m *memory) track(uid types.UID) {
 	defer m.mu.Unlock()
 	if m.entries == nil {
 		m.entries, m.running = map[types.UID]*entry{}, map[types.UID]time.Time{}
+		m.unsettled, m.departed = map[claims.Group]time.Time{}, map[types.UID]time.Time{}
 	}
 	if m.entries[uid] == nil {
 		m.entries[uid] = &entry{}
 	}
 }
 
-// forget drops a resource that is gone. A pass that is still under way leaves nothing
-// behind.
-func (m *memory) forget(uid types.UID) {
+// unsettle notes that a group has lost its holder, and for how long reads may not show
+// what that one has done.
+func (m *memory) unsettle(g claims.Group, now time.Time, left time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.entries, uid)
+	for known, until := range m.unsettled {
+		if !now.Before(until) {
+			delete(m.unsettled, known)
+		}
+	}
+	if left > 0 && m.unsettled != nil {
+		m.unsettled[g] = now.Add(left)
+	}
+}
+
+// stillLags is for how long reads may not show the last change of a resource.
+func (e *entry) stillLags(p *v1alpha1.SecurityGroupPolicy, now time.Time) time.Duration {
+	if id := modificationID(p.Status.LastModification); id != "" {
+		return policy.Lag - e.modification.age(id, now)
+	}
+	return 0
+}
+
+// settles is for how long a group is unsettled.
+func (m *memory) settles(g claims.Group, now time.Time) time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return max(0, m.unsettled[g].Sub(now))
+}
+
+// forget drops a resource that is gone. A pass that is still under way leaves nothing
+// behind.
+func (m *memory) forget(p *v1alpha1.SecurityGroupPolicy, now time.Time) {
+	if known := m.entry(p.UID); known != nil {
+		m.unsettle(claims.GroupOf(p), now, known.stillLags(p, now))
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for uid, at := range m.departed {
+		if now.Sub(at) > departedFor {
+			delete(m.departed, uid)
+		}
+	}
+	if m.entries[p.UID] != nil {
+		m.departed[p.UID] = now
+	}
+	delete(m.entries, p.UID)
+}
+
+// knows tells whether a resource is this manager's, or was until it was deleted.
+func (m *memory) knows(uid types.UID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, departed := m.departed[uid]
+	return departed || m.entries[uid] != nil
+}
+
+func (m *memory) entry(uid types.UID) *entry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.entries[uid]
 }
 
 func (m *memory) tracks(uid types.UID) bool {
@@ -168,6 +234,9 @@ func (r *Reconciler) begin(ctx context.Context, p *v1alpha1.SecurityGroupPolicy)
 	s := &pass{p: p, stored: p.DeepCopy(), claim: claim, known: r.memory.begin(p, now)}
 	if !s.known.waitingSince.IsZero() {
 		s.waited = now.Sub(s.known.waitingSince)
+	}
+	if !claims.HeldBy(claim, p) {
+		s.unsettled = r.memory.settles(g, now)
 	}
 	if !claims.Wants(p) || claims.HeldBy(claim, p) {
 		r.Lines.Leave(p.UID)

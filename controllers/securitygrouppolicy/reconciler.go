@@ -96,8 +96,13 @@ type pass struct {
 	sent bool
 	// asked says that the holder of the group was asked for it.
 	asked bool
+	// gaveUp says that the resource has given up its group.
+	gaveUp bool
 	// waited is for how long the resource has been waiting for another.
 	waited time.Duration
+	// unsettled is for how long an observation may be older than what a former holder
+	// of the group has done.
+	unsettled time.Duration
 	// effects are the changes that turned out to have taken effect.
 	effects []*v1alpha1.Modification
 	plan    policy.Plan
@@ -208,7 +213,7 @@ func (r *Reconciler) observe(ctx context.Context, s *pass) (outcome, bool) {
 // pending change.
 func (r *Reconciler) decide(s *pass) {
 	status, now := &s.p.Status, r.Clock.Now()
-	s.plan = policy.Decide(intent(s.p), r.record(s, now), s.observed, now)
+	s.plan = policy.Decide(s.intent(), r.record(s, now), s.observed, now)
 	switch s.plan.Fate {
 	case policy.TookEffect:
 		r.recordEffect(s, "")
@@ -225,19 +230,24 @@ func (r *Reconciler) decide(s *pass) {
 	status.InnerAccessPolicy = s.observed
 }
 
-func intent(p *v1alpha1.SecurityGroupPolicy) policy.Intent {
+func (s *pass) intent() policy.Intent {
+	p := s.p
 	return policy.Intent{
 		Value:     desired(p),
 		Enforce:   p.Spec.ManagementPolicy != v1alpha1.ManagementObserve,
 		Restoring: !p.DeletionTimestamp.IsZero(),
-		Recorded:  p.Status.ObservedGeneration == p.Generation,
+		// What was, before another held the group, says nothing of drift.
+		Recorded: p.Status.ObservedGeneration == p.Generation && claims.HeldBy(s.claim, p),
 	}
 }
 
 // record is what the status says, with ages by this process's own clock.
 func (r *Reconciler) record(s *pass, now time.Time) policy.Record {
 	status := &s.p.Status
-	record := policy.Record{Observed: status.InnerAccessPolicy, Original: status.OriginalInnerAccessPolicy}
+	record := policy.Record{Original: status.OriginalInnerAccessPolicy, Unsettled: s.unsettled}
+	if claims.HeldBy(s.claim, s.p) || !claims.Wants(s.p) {
+		record.Observed = status.InnerAccessPolicy
+	}
 	if m := status.LastModification; m != nil {
 		record.Last = &policy.Change{From: m.From, To: m.To, Cause: policy.Cause(m.Cause), Age: s.known.modification.age(modificationID(m), now)}
 	}

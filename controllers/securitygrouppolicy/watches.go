@@ -24,6 +24,7 @@ import (
 	"github.com/sgp-operator/sgp-operator/internal/claims"
 	"github.com/sgp-operator/sgp-operator/internal/conditions"
 	"github.com/sgp-operator/sgp-operator/internal/metrics"
+	"github.com/sgp-operator/sgp-operator/internal/policy"
 )
 
 // passLimit ends a pass that hangs: three calls, their waits for the rate and the
@@ -111,7 +112,7 @@ func (r *Reconciler) arrive(p *v1alpha1.SecurityGroupPolicy) {
 
 // depart forgets a resource that is gone, or not this manager's any more.
 func (r *Reconciler) depart(p *v1alpha1.SecurityGroupPolicy) {
-	r.memory.forget(p.UID)
+	r.memory.forget(p, r.Clock.Now())
 	r.Lines.Leave(p.UID)
 }
 
@@ -148,6 +149,9 @@ func (r *Reconciler) ofClaim() handler.EventHandler {
 		},
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
 			c := e.Object.(*v1alpha1.SecurityGroupClaim)
+			if uid := types.UID(c.Spec.Holder.UID); !r.memory.knows(uid) { // another shard's
+				r.memory.unsettle(claims.Of(c), r.Clock.Now(), policy.Lag)
+			}
 			wakeHolder(c, q)
 			wakeNext(c, q)
 		},

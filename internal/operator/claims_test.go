@@ -450,8 +450,10 @@ func TestABackupThatBringsAllBackChangesNothing(t *testing.T) {
 	w.eventually("the new one holds the group", func() bool {
 		w.ask("sg-1")
 		fake.SetTime(fake.Now().Add(time.Minute))
-		return w.holder("sg-1") == "p" && w.claim("sg-1").Spec.Holder.UID != string(was.UID)
-	}, func() string { return fmt.Sprintf("%+v", w.claim("sg-1").Spec) })
+		c := &v1alpha1.SecurityGroupClaim{}
+		name := types.NamespacedName{Name: claims.Group{RegionID: w.region, SecurityGroupID: "sg-1"}.ClaimName()}
+		return api.Get(t.Context(), name, c) == nil && c.Spec.Holder.UID != string(was.UID)
+	}, func() string { return w.holder("sg-1") })
 	w.awaitReason("p", v1alpha1.ReasonInSync)
 	w.cloudIs("sg-1", "Drop", 1)
 }

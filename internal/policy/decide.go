@@ -25,6 +25,7 @@ const (
 
 const (
 	waitingForChange  = "The change is made; waiting until ECS shows it"
+	waitingForOther   = "Another SecurityGroupPolicy has changed the security group a moment ago; waiting until ECS shows it"
 	waitingForRequest = "The answer to an earlier change was lost; waiting until it is certain whether it took effect"
 )
 
@@ -34,6 +35,9 @@ func Decide(i Intent, r Record, observed string, now time.Time) Plan {
 	// the effect of the first one.
 	if p := r.Pending; p != nil && r.Repeatable && p.Age < Doubt && p.To == i.wants(r) {
 		return Plan{Action: Repeat, Change: *p}
+	}
+	if r.Unsettled > 0 {
+		return Plan{Action: ObserveAgain, Wait: again(Lag-r.Unsettled, Lag), Because: waitingForOther}
 	}
 	if l := r.Last; l != nil && l.Age < Lag && l.From != l.To && observed == l.From {
 		return Plan{Action: ObserveAgain, Wait: again(l.Age, Lag), Because: waitingForChange}

@@ -79,6 +79,8 @@ func TestDecide(t *testing.T) {
 			Record{Observed: "Accept", Last: change("Drop", "Accept", Spec, 5*time.Second), Pending: change("Accept", "Drop", Spec, 2*time.Second), Repeatable: true}, "Drop",
 			again(5*time.Second, waitingForChange)},
 
+		"a group that another has just changed": {edited("Drop"), Record{Unsettled: Lag - 3*time.Second}, "Accept",
+			again(3*time.Second, waitingForOther)},
 		"a read that lags the change": {enforce("Drop"), Record{Observed: "Accept", Last: change("Accept", "Drop", Spec, 0)}, "Accept",
 			again(time.Second, waitingForChange)},
 		"a read that lags, after one that did not": {enforce("Drop"), Record{Observed: "Drop", Last: change("Accept", "Drop", Spec, 20*time.Second)}, "Accept",

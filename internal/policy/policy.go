@@ -75,6 +75,9 @@ type Record struct {
 	// Repeatable says that the pending change can be sent once more as the very same
 	// request.
 	Repeatable bool
+	// Unsettled is for how long an observation may still be older than what another
+	// holder of the group has done.
+	Unsettled time.Duration
 	// Corrections are the times at which drift was corrected, oldest first.
 	Corrections []time.Time
 }

@@ -307,8 +307,8 @@ func TestFewCallsTeachNoRateOfZero(t *testing.T) {
 	w.g.Done(Throttled, 0)
 	w.now = w.now.Add(time.Second)
 	probe(w, Answered)
-	if waited := after(w); waited < 900*time.Millisecond {
-		t.Errorf("a rate of an hour ago was learnt: the next call after %v", waited)
+	if waited := after(w); waited < 15*time.Millisecond || waited > 100*time.Millisecond {
+		t.Errorf("a single refusal takes away half, whatever was an hour ago: the next call after %v", waited)
 	}
 }
 
@@ -334,5 +334,35 @@ func TestALearntRateKeepsNobodyAwayForLong(t *testing.T) {
 		if wait := w.take(fmt.Sprint("waits", i), Resync); wait > best+16*time.Second {
 			t.Fatalf("with %d before it, one is to come back after %v", i, wait)
 		}
+	}
+}
+
+// A process that has just begun, or has little to do, learns next to nothing from one
+// refusal: others may have used the quota up.
+func TestOneRefusalOfTheFirstCallTakesAwayHalfAtMost(t *testing.T) {
+	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	g := New(50, 10, func() time.Time { return now })
+	take := func() bool {
+		wait, _ := g.Take(Asker{ID: "a"})
+		return wait == 0
+	}
+	for !take() {
+		now = now.Add(10 * time.Millisecond)
+	}
+	g.Done(Throttled, 0)
+	now = now.Add(2 * time.Second)
+	for !take() { // the probe
+		now = now.Add(10 * time.Millisecond)
+	}
+	g.Done(Answered, 0)
+	sent := 0
+	for end := now.Add(10 * time.Second); now.Before(end); now = now.Add(10 * time.Millisecond) {
+		for take() {
+			g.Done(Answered, 0)
+			sent++
+		}
+	}
+	if sent < 200 {
+		t.Errorf("%d calls in 10 seconds, at a limit of 50 in one", sent)
 	}
 }

@@ -33,6 +33,7 @@ type pace struct {
 
 	refused time.Time // since when calls are refused, in this minute; zero: they are not
 	held    float64   // the rate that was held until then, or what a minute granted
+	least   float64   // what the refusal leaves, however little was answered
 	closed  time.Time // until when nothing is sent
 
 	second, minute meter
@@ -117,6 +118,12 @@ func (p *pace) refuse(now time.Time) {
 	if lasted := now.Sub(p.since); lasted > window {
 		p.held *= float64(lasted) / float64(lasted+window)
 	}
+	p.least = 0
+	// Who calls seldom learns little of what is granted: others may have used it. One
+	// refusal then takes away half, and each probe that is refused half of the rest.
+	if busy := p.held / 2 * now.Sub(p.second.from).Seconds(); p.second.answered+p.second.previous < max(1, busy) {
+		p.least = p.held / 2
+	}
 	p.refused, p.closed = now, now.Add(window)
 	p.learn(now)
 }
@@ -125,6 +132,7 @@ func (p *pace) refuse(now time.Time) {
 // the second. If it counts by the minute, what it granted in a whole one is its rate.
 // Until the minute turns each pause is as long as all that went before.
 func (p *pace) refuseAgain(now time.Time) {
+	p.least /= 2
 	begun := now.Truncate(time.Minute)
 	if n := p.minute.answered; n > 0 && p.minute.from.Equal(begun) {
 		p.held = min(p.held, n/time.Minute.Seconds())
@@ -149,7 +157,7 @@ func (p *pace) resume(now time.Time) {
 // learn sets the rate to what yields to the granted one: what came in a second, but no
 // more than was held.
 func (p *pace) learn(now time.Time) {
-	granted := min(p.held, max(1, p.second.answered, p.second.previous))
+	granted := min(p.held, max(1, p.least, p.second.answered, p.second.previous))
 	p.base, p.since = max(yield*granted, 1/patience.Seconds()), now
 }
 
