@@ -2,7 +2,7 @@
 // client of ECS that signs with them: which ECSAccount, may this resource use it,
 // where do its keys come from, are they fresh. Whoever asks learns whether an
 // account may be used, never what its keys are. It knows neither what a policy is
-// for nor how a request looks.
+// for nor what a request is made of.
 //
 // Tokens are fetched through the client that serves ECS (package ecs) rather than
 // the providers of Alibaba Cloud's credentials library: those have no lock, no
@@ -52,7 +52,7 @@ type Options struct {
 	// RequireAccount refuses the manager's own chain to resources that name no
 	// account.
 	RequireAccount bool
-	// Env looks up an environment variable.
+	// Env finds an environment variable.
 	Env func(string) string
 	// Now is the clock.
 	Now func() time.Time

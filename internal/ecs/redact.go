@@ -22,13 +22,13 @@ var (
 	// XML, percent-encoded or not.
 	named = regexp.MustCompile(`(?i)((?:access[-_]?key[-_]?(?:id|secret)?|security[-_]?token|x-acs-security-token|signature|secret|credential|authorization|oidc[-_]?token|password)["']?\s*(?:=|:|>|%3D|%253D)\s*["']?(?:ACS3-HMAC-SHA256\s+)?)([^\s"'&<>,;]+)`)
 
-	// shapes are keys and tokens by their own looks, and any long run of digits
+	// shapes are keys and tokens by their own shape, and any long run of digits
 	// and letters such as a signature or a session token.
 	shapes = regexp.MustCompile(`\b(?:LTAI|STS\.|TMP\.)[A-Za-z0-9]{6,}|[A-Za-z0-9+/=_%.]{40,}`)
 )
 
 // redact makes a text that came from outside fit to be shown: the secrets go,
-// known by value or by looks, and so do control characters; what is left is cut
+// known by value or by shape, and so do control characters; what is left is cut
 // to maxMessage characters.
 func redact(text string, secrets ...string) string {
 	for _, s := range secrets {
@@ -55,7 +55,7 @@ func redact(text string, secrets ...string) string {
 	return text
 }
 
-// requestID accepts what looks like a request id and nothing else, so that it
+// requestID accepts what has the form of a request id and nothing else, so that it
 // can be shown as it is.
 func requestID(s string) string {
 	if len(s) > 64 || !plainID.MatchString(s) {
@@ -64,7 +64,7 @@ func requestID(s string) string {
 	return s
 }
 
-// code accepts what looks like an error code.
+// code accepts what has the form of an error code.
 func code(s string) string {
 	if len(s) > 128 || !plainID.MatchString(s) {
 		return ""

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Spread is the wait until the next look at id. Each id has a place of its own
+// Spread is the wait until id is observed next. Each id has a place of its own
 // within the interval, and moves towards it by up to a quarter of the interval at a
-// time: however the looks began, or the process restarted, they are soon spread
+// time: however the observations began, or the process restarted, they are soon spread
 // evenly, and stay so.
 func Spread(id string, now time.Time, interval time.Duration) time.Duration {
 	h := fnv.New64a()
