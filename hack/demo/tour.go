@@ -140,19 +140,19 @@ func (t *tour) apply(ctx context.Context, chosen func(*sample) bool) error {
 }
 
 func (t *tour) drift(ctx context.Context) error {
-	p := t.policies[changedGroup]
-	t.out.heading("2. Somebody sets the group of %s back to Accept by hand. The operator would see it within\n"+
-		"   the resync interval; an annotation asks it to look at once.", changedGroup)
+	p := t.policies[unchangedGroup]
+	t.out.heading("2. Somebody sets the group of %s to Drop by hand. The operator would see it within\n"+
+		"   the resync interval; an annotation asks it to observe at once.", unchangedGroup)
 	t.board.header()
-	if err := t.simulator.SetPolicy(ctx, p.Spec.RegionID, p.Spec.SecurityGroupID, ecssim.Accept); err != nil {
+	if err := t.simulator.SetPolicy(ctx, p.Spec.RegionID, p.Spec.SecurityGroupID, ecssim.Drop); err != nil {
 		return err
 	}
-	t.out.line("%-16s set to Accept behind the operator's back", p.Spec.SecurityGroupID)
-	if err := t.askToLook(ctx, p); err != nil {
+	t.out.line("%-16s set to Drop behind the operator's back", p.Spec.SecurityGroupID)
+	if err := t.askToObserve(ctx, p); err != nil {
 		return err
 	}
-	if p, ok := t.expect(ctx, "a drift made by hand was put right, with its RequestId", changedGroup, changedBy(v1alpha1.CauseDrift)); ok {
-		t.inECS(ctx, "and the group really is Drop again", p, "Drop")
+	if p, ok := t.expect(ctx, "a drift made by hand was put right, with its RequestId", unchangedGroup, changedBy(v1alpha1.CauseDrift)); ok {
+		t.inECS(ctx, "and the group really is Accept again", p, "Accept")
 	}
 	return nil
 }
@@ -165,7 +165,7 @@ func (t *tour) heal(ctx context.Context) error {
 		return err
 	}
 	t.out.line("%-16s created in %s, with Accept", p.Spec.SecurityGroupID, p.Spec.RegionID)
-	if err := t.askToLook(ctx, p); err != nil {
+	if err := t.askToObserve(ctx, p); err != nil {
 		return err
 	}
 	t.expect(ctx, "the failed policy healed once its group existed", missingGroup, func(p *policy) bool {
@@ -189,8 +189,8 @@ func (t *tour) restore(ctx context.Context) error {
 	return nil
 }
 
-// askToLook sets the annotation that has the cloud observed at once.
-func (t *tour) askToLook(ctx context.Context, p *policy) error {
+// askToObserve sets the annotation that has the cloud observed at once.
+func (t *tour) askToObserve(ctx context.Context, p *policy) error {
 	now := time.Now().Format(time.RFC3339Nano)
 	t.out.line("%-16s annotated: reconcile-requested-at=%s", p.Name, now)
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, v1alpha1.AnnotationReconcileRequestedAt, now)
@@ -239,7 +239,7 @@ func (t *tour) summary(ctx context.Context) {
 		t.board.table()
 		return
 	}
-	for _, args := range [][]string{{"get", "sgp", "-A"}, {"get", "ecsaccount"}} {
+	for _, args := range [][]string{{"get", "sgp", "-A"}, {"get", "sgclaim"}, {"get", "ecsaccount"}} {
 		cmd := exec.CommandContext(ctx, kubectl, args...)
 		cmd.Env = append(os.Environ(), "KUBECONFIG="+t.Kubeconfig)
 		text, err := cmd.CombinedOutput()
@@ -263,7 +263,7 @@ func (t *tour) howToLook() {
 	t.out.plain("  %s -n %s describe sgp %s", kubectl, p.Namespace, changedGroup)
 	t.out.plain("  %s -n %s get events.events.k8s.io", kubectl, p.Namespace)
 	t.out.plain("  %s explain sgp.spec", kubectl)
-	t.out.plain("Make a drift of your own, and have it looked at:")
+	t.out.plain("Make a drift of your own, and have it observed:")
 	t.out.plain(`  curl -X PUT %s/policy -d '{"policy":"Accept"}'`, t.simulator.GroupURL(p.Spec.RegionID, p.Spec.SecurityGroupID))
 	t.out.plain(`  %s -n %s annotate sgp %s --overwrite %s="$(date)"`,
 		kubectl, p.Namespace, changedGroup, v1alpha1.AnnotationReconcileRequestedAt)
