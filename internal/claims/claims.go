@@ -10,6 +10,7 @@
 package claims
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"regexp"
@@ -43,18 +44,16 @@ var label = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 
 // ClaimName is the name of the group's claim: region and id, for example
 // cn-hangzhou.sg-bp1abcdefgh. An id that cannot be part of a name is written in lower
-// case without what does not fit, and a hash of the id follows after a dot, which no
-// id contains.
+// case without what does not fit, or as x if nothing is left, and a hash of the id
+// follows after a dot, which no id contains.
 func (g Group) ClaimName() string {
 	if label.MatchString(g.SecurityGroupID) {
 		return g.RegionID + "." + g.SecurityGroupID
 	}
 	sum := sha256.Sum256([]byte(g.SecurityGroupID))
 	hash := hex.EncodeToString(sum[:8])
-	if readable := strings.Trim(strings.ReplaceAll(strings.ToLower(g.SecurityGroupID), "_", "-"), "-"); readable != "" {
-		return g.RegionID + "." + readable + "." + hash
-	}
-	return g.RegionID + "." + hash
+	readable := strings.Trim(strings.ReplaceAll(strings.ToLower(g.SecurityGroupID), "_", "-"), "-")
+	return g.RegionID + "." + cmp.Or(readable, "x") + "." + hash
 }
 
 // Wants tells whether a resource needs its group for itself: it may change the group,
