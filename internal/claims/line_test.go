@@ -142,7 +142,7 @@ func TestACopyOfTheLinesGoesItsOwnWay(t *testing.T) {
 // the one before is passed over.
 func BenchmarkLinesNext(b *testing.B) {
 	for _, candidates := range []int{1, 100, 10_000} {
-		b.Run(fmt.Sprint(candidates, " candidates"), func(b *testing.B) {
+		b.Run(fmt.Sprint(candidates, "-candidates"), func(b *testing.B) {
 			var lines Lines
 			for i := range candidates {
 				lines.Enter(resource(fmt.Sprintf("%05d", i), time.Duration(candidates-i)*time.Second))
@@ -160,7 +160,7 @@ func BenchmarkLinesNext(b *testing.B) {
 // BenchmarkLinesLeaveAndEnter is a candidate that gets the group, and one that is new.
 func BenchmarkLinesLeaveAndEnter(b *testing.B) {
 	for _, candidates := range []int{1, 100, 10_000} {
-		b.Run(fmt.Sprint(candidates, " candidates"), func(b *testing.B) {
+		b.Run(fmt.Sprint(candidates, "-candidates"), func(b *testing.B) {
 			var lines Lines
 			for i := range candidates {
 				lines.Enter(resource(fmt.Sprintf("%05d", i), time.Duration(candidates-i)*time.Second))
