@@ -367,7 +367,7 @@ func (s *state) digestManager(b *strings.Builder, n int, uids map[types.UID]stri
 				continue
 			}
 			if e, known := m.entries[p.UID]; known {
-				fmt.Fprintf(b, "(%s%s%s%s%s%d%s%s", e.observed, local(e.observedAt), local(e.modification.since), local(e.pending.since), e.pending.id[min(len(e.pending.id), 0):], e.failures, local(e.waitingSince), local(e.askedAt))
+				fmt.Fprintf(b, "(%s%s%s%s%s%s%d%s%s", local(e.since), e.observed, local(e.observedAt), local(e.modification.since), local(e.pending.since), e.pending.id[min(len(e.pending.id), 0):], e.failures, local(e.waitingSince), local(e.askedAt))
 				if a, known := m.answered[p.UID]; known {
 					b.WriteString(a.value + age(a.at))
 				}

@@ -84,8 +84,9 @@ func (r *Reconciler) summarize(s *pass, o outcome) {
 
 // isReadyStill tells whether Ready may stay True although there is no new observation:
 // the spec is the same, and the last observation equals it and is younger than two
-// resync intervals. Of a process that has not observed the group yet, the time at
-// which Ready became True is all that is known.
+// resync intervals. A process that has not observed the group yet has two intervals for
+// it: the last one has taken Ready back where it could not, and at each restart of a
+// large fleet most resources have to wait for the rate.
 func (r *Reconciler) isReadyStill(s *pass, now time.Time) bool {
 	ready := apimeta.FindStatusCondition(s.p.Status.Conditions, v1alpha1.ConditionReady)
 	if ready == nil || ready.Status != metav1.ConditionTrue || ready.ObservedGeneration != s.p.Generation {
@@ -96,7 +97,7 @@ func (r *Reconciler) isReadyStill(s *pass, now time.Time) bool {
 		observed, at = s.known.observed, s.known.observedAt
 	}
 	if at.IsZero() {
-		observed, at = desired(s.p), ready.LastTransitionTime.Time
+		observed, at = desired(s.p), s.known.since
 	}
 	return observed == desired(s.p) && policy.Recent(at, now, 2*r.interval(s.p))
 }

@@ -38,6 +38,8 @@ const departedFor = 10 * time.Minute
 
 // entry is what is remembered of a resource between passes.
 type entry struct {
+	// since is since when this process has known of the resource.
+	since time.Time
 	// modification and pending are since when this process has known of the change
 	// that the status holds.
 	modification, pending sighting
@@ -93,7 +95,7 @@ func pendingID(m *v1alpha1.PendingModification) string {
 }
 
 // track begins to remember a resource.
-func (m *memory) track(uid types.UID) {
+func (m *memory) track(uid types.UID, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.entries == nil {
@@ -101,7 +103,7 @@ func (m *memory) track(uid types.UID) {
 		m.unsettled, m.departed = map[claims.Group]time.Time{}, map[types.UID]time.Time{}
 	}
 	if m.entries[uid] == nil {
-		m.entries[uid] = &entry{}
+		m.entries[uid] = &entry{since: now}
 	}
 }
 

@@ -22,13 +22,13 @@ func TestLivenessNoticesAStuckWorker(t *testing.T) {
 		}
 	}
 	alive("before the first resource", true)
-	r.memory.track(p.UID)
+	r.memory.track(p.UID, fake.Now())
 	r.memory.begin(p, fake.Now())
 	alive("a pass that has just begun", true)
 	fake.SetTime(epoch.Add(stuckAfter))
 	alive("a pass that may still end by itself", true)
 	other := &sgp{ObjectMeta: metav1.ObjectMeta{UID: "other"}}
-	r.memory.track(other.UID)
+	r.memory.track(other.UID, fake.Now())
 	r.memory.begin(other, fake.Now())
 	fake.SetTime(epoch.Add(stuckAfter + time.Second))
 	alive("a stuck pass", false)

@@ -271,7 +271,7 @@ func TestADeletionInMidPassLeavesNothingInMemory(t *testing.T) {
 			if _, known := w.remembered(old); known {
 				t.Error("the resource is remembered after its end")
 			}
-			if e, known := w.remembered(uid); known != successor || e != (entry{}) {
+			if e, known := w.remembered(uid); known != successor || known && e != (entry{since: w.s.now}) {
 				t.Errorf("of the successor: %+v, %v", e, known)
 			}
 			w.pass(time.Minute)
@@ -297,4 +297,29 @@ func TestACacheThatStandsStillCostsABackoff(t *testing.T) {
 	if w.observed > 20 {
 		t.Errorf("%d observations in ten minutes", w.observed)
 	}
+}
+
+// At each restart of a large fleet most resources have to wait for the rate.
+func TestARestartThatHasToWaitForTheRateTakesReadyBackAfterTwoIntervalsOnly(t *testing.T) {
+	w := newStory(t)
+	w.settle()
+	w.pass(3*time.Hour + 2*time.Minute)
+	w.isReady(true)
+	w.take("manager 0 crashes")
+	restarted, written := w.s.now, w.p().ResourceVersion
+	for w.s.now.Sub(restarted) < 2*resync-2*time.Minute {
+		w.asks(observeCall)
+		w.answer(&answer{wait: time.Minute, label: "wait"})
+		w.settle()
+	}
+	w.isReady(true)
+	if now := w.p().ResourceVersion; now != written {
+		t.Errorf("the resource was written: version %s, then %s", written, now)
+	}
+	for w.s.now.Sub(restarted) < 2*resync+2*time.Minute {
+		w.asks(observeCall)
+		w.answer(&answer{wait: time.Minute, label: "wait"})
+		w.settle()
+	}
+	w.isReady(false)
 }

@@ -104,7 +104,7 @@ func (r *Reconciler) asksForAPass() predicate.Predicate {
 // arrive notes a resource before its first pass, so that candidates for one group find
 // each other in line whichever is reconciled first.
 func (r *Reconciler) arrive(p *v1alpha1.SecurityGroupPolicy) {
-	r.memory.track(p.UID)
+	r.memory.track(p.UID, r.Clock.Now())
 	if claims.Wants(p) {
 		r.Lines.Enter(p)
 	}
