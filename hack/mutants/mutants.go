@@ -61,7 +61,7 @@ var mutants = []mutant{
 	{"the record of a change is lost to an edit meanwhile", finish,
 		"	if s.sent {\n		err = r.writeOnNewest(ctx, s, err)\n	}", "	if s.sent {\n		err = client.IgnoreNotFound(nil)\n	}", one, "edit,remove", "2"},
 	{"a stale cache makes a resource run in circles", finish,
-		"return ctrl.Result{RequeueAfter: min(backoff(), maxConflict)}, nil", "return ctrl.Result{RequeueAfter: firstBackoff}, nil", three, "race", "1"},
+		"return ctrl.Result{RequeueAfter: min(r.backoff(e), maxConflict)}, nil", "return ctrl.Result{RequeueAfter: firstBackoff}, nil", three, "race", "1"},
 	{"a lost request is polled without end", finish,
 		"left > 0 {\n", "max(left, firstBackoff) > 0 {\n			left = max(left, firstBackoff)\n", one, "lose,vanish", "2"},
 }
