@@ -51,7 +51,7 @@ var mutants = []mutant{
 	{"a repetition has a token of its own", apply,
 		"	if fresh {\n		status.PendingModification =", "	if true {\n		status.PendingModification =", one, "lose", "1"},
 	{"a cached claim is believed", claim,
-		"	find := r.newestClaim\n", "	if claims.HeldBy(s.claim, s.p) {\n		return true, nil\n	}\n	find := r.newestClaim\n", three, "mode,race", "3"},
+		"	find := r.newestClaim\n", "	if claims.HeldBy(s.claim, s.p) {\n		return true, nil\n	}\n	find := r.newestClaim\n", three, "mode,race,outsider", "4"},
 	{"the group of a holder that is gone is free at once", ending,
 		"	if changing {\n", "	if false {\n", three, "remove,preempt", "3"},
 	{"a group is given up while a change may be under way", claim,

@@ -1,6 +1,7 @@
 package claims
 
 import (
+	"cmp"
 	"container/heap"
 	"sync"
 	"time"
@@ -125,13 +126,7 @@ func (l line) Len() int { return len(l) }
 
 func (l line) Less(i, j int) bool {
 	a, b := l[i], l[j]
-	switch {
-	case a.rounds != b.rounds:
-		return a.rounds < b.rounds
-	case !a.created.Equal(b.created):
-		return a.created.Before(b.created)
-	}
-	return a.UID < b.UID
+	return cmp.Or(cmp.Compare(a.rounds, b.rounds), a.created.Compare(b.created), cmp.Compare(a.UID, b.UID)) < 0
 }
 
 func (l line) Swap(i, j int) {
