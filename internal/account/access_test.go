@@ -30,14 +30,14 @@ func TestWhoMayUseAnAccount(t *testing.T) {
 		edits  edits
 		words  []string // of the refusal; none if it may
 	}{
-		"nobody said who":              {map[string]string{"account": "prod"}, edits{func(a *v1alpha1.ECSAccountSpec) { a.AllowedNamespaces = nil }}, []string{`"prod"`, `"shop"`, "allowedNamespaces names nobody"}},
+		"nobody said who":              {map[string]string{"account": "prod"}, edits{func(a *v1alpha1.ECSAccountSpec) { a.AllowedNamespaces = nil }}, []string{`"prod"`, `"shop"`, "it does not exist, or its allowedNamespaces does not match"}},
 		"everybody":                    {nil, edits{chosen(everybody)}, nil},
 		"the label":                    {map[string]string{"account": "prod", "more": "labels"}, edits{chosen(prod)}, nil},
 		"another label":                {map[string]string{"account": "test"}, edits{chosen(prod)}, []string{"allowedNamespaces does not match"}},
 		"no label":                     {nil, edits{chosen(prod)}, []string{"allowedNamespaces does not match"}},
 		"the name":                     {map[string]string{"kubernetes.io/metadata.name": "shop"}, edits{chosen(byName)}, nil},
 		"an expression":                {map[string]string{"account": "test"}, edits{chosen(metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "account", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"prod"}}}})}, nil},
-		"an expression without sense":  {map[string]string{"account": "prod"}, edits{chosen(metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "account", Operator: "Near"}}})}, []string{"selector is not valid"}},
+		"an expression without sense":  {map[string]string{"account": "prod"}, edits{chosen(metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "account", Operator: "Near"}}})}, []string{"it does not exist, or its allowedNamespaces does not match"}},
 		"the region":                   {nil, edits{chosen(everybody), regions(region)}, nil},
 		"a region like it":             {nil, edits{chosen(everybody), regions("eu-*", "cn-*")}, nil},
 		"other regions":                {nil, edits{chosen(everybody), regions("eu-*", "cn-hangzhou-*")}, []string{"region cn-hangzhou", "allowedRegions"}},

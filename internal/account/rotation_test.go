@@ -152,10 +152,10 @@ func TestAChangedAccountMakesAnotherClient(t *testing.T) {
 		another bool
 		want    settings
 	}{
-		"another endpoint": {func(s *v1alpha1.ECSAccountSpec) { s.Endpoint = "https://ecs-vpc.{region}.aliyuncs.com" }, true, settings{qps: 10000, burst: 10000}},
+		"another endpoint": {func(s *v1alpha1.ECSAccountSpec) { s.Endpoint = "https://ecs-vpc.{region}.aliyuncs.com" }, true, settings{qps: 1e6, burst: 1e6}},
 		"another rate":     {func(s *v1alpha1.ECSAccountSpec) { s.RateLimit = &v1alpha1.RateLimit{QPS: 7, Burst: 9} }, true, settings{qps: 7, burst: 9}},
 		"a rate, no burst": {func(s *v1alpha1.ECSAccountSpec) { s.RateLimit = &v1alpha1.RateLimit{QPS: 7} }, true, settings{qps: 7, burst: 14}},
-		"other regions":    {func(s *v1alpha1.ECSAccountSpec) { s.AllowedRegions = []string{"cn-*"} }, false, settings{qps: 10000, burst: 10000}},
+		"other regions":    {func(s *v1alpha1.ECSAccountSpec) { s.AllowedRegions = []string{"cn-*"} }, false, settings{qps: 1e6, burst: 1e6}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

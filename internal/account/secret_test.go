@@ -137,7 +137,7 @@ func TestWhoseCredentials(t *testing.T) {
 		"the manager's own in an account that says nothing else":  {account: "prod", objects: []client.Object{account("prod")}, env: own, owner: otherAccount},
 		"nobody's where an account must be named":                 {env: own, require: true, words: []string{"spec.accountRef is missing", "--require-account"}},
 		"default also where an account is required":               {objects: []client.Object{account("default", withSecret)}, require: true, owner: cloudAccount},
-		"nobody's for an account that does not exist":             {account: "prod", env: own, words: []string{`ECSAccount "prod" does not exist`}},
+		"nobody's for an account that does not exist":             {account: "prod", env: own, words: []string{`ECSAccount "prod" cannot be used`, "it does not exist, or"}},
 		"nobody's for an account that is going":                   {account: "leaving", objects: []client.Object{leaving}, env: own, words: []string{`"leaving" is being deleted`}},
 		"nobody's for a namespace that may not use the account":   {account: "prod", namespace: "stranger", objects: []client.Object{account("prod", withSecret)}, env: own, words: []string{`"prod"`, `namespace "stranger"`}},
 		"nobody's for a namespace that may not use the default":   {namespace: "stranger", objects: []client.Object{account("default", withSecret)}, env: own, words: []string{`"default"`, `namespace "stranger"`}},

@@ -137,7 +137,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 
 	options := Options{
 		Cache: w.cluster, Live: w.cluster, SecretNamespaces: []string{"sgp-system"},
-		Endpoint: endpoint, STSEndpoint: endpoint, Timeout: 20 * time.Second, QPS: 10000, Burst: 10000,
+		Endpoint: endpoint, STSEndpoint: endpoint, Timeout: 20 * time.Second, QPS: 1e6, Burst: 1e6,
 		Env: func(name string) string { return o.env[name] },
 		Now: w.clock.Now,
 		Changed: func(account string) {
