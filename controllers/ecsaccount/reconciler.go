@@ -54,7 +54,7 @@ const (
 )
 
 // +kubebuilder:rbac:groups=ecs.alibabacloud.com,resources=ecsaccounts,verbs=get;list;watch
-// +kubebuilder:rbac:groups=ecs.alibabacloud.com,resources=ecsaccounts/status,verbs=patch
+// +kubebuilder:rbac:groups=ecs.alibabacloud.com,resources=ecsaccounts/status,verbs=update
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",namespace=sgp-system,resources=secrets,verbs=get;list;watch
 
@@ -78,7 +78,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, a *v1alpha1.ECSAccount) (ctr
 	if s.Ready != metav1.ConditionTrue {
 		next.RequeueAfter = brokenAccountInterval/2 + r.Jitter(brokenAccountInterval)
 	}
-	switch written, err := conditions.WriteStatus(ctx, r.Client, stored, a, stored.Status, a.Status); {
+	switch written, err := conditions.WriteStatus(ctx, r.Client, a, stored.Status, a.Status); {
 	case apierrors.IsConflict(err):
 		return ctrl.Result{RequeueAfter: time.Second}, nil
 	case err != nil:

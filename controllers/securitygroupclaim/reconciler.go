@@ -84,8 +84,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, c *v1alpha1.SecurityGroupCla
 // another shard's; only the API server knows, and is asked for a few at a time.
 func (r *Reconciler) held(ctx context.Context, c *v1alpha1.SecurityGroupClaim) (held bool, wait time.Duration, err error) {
 	name := types.NamespacedName{Namespace: c.Spec.Holder.Namespace, Name: c.Spec.Holder.Name}
-	holder := &v1alpha1.SecurityGroupPolicy{}
-	if err := r.Client.Get(ctx, name, holder); err == nil && string(holder.UID) == c.Spec.Holder.UID {
+	if r.isCached(ctx, c) {
 		r.checked(c.UID)
 		return true, 0, nil
 	}
@@ -134,7 +133,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, sharded bool) error {
 				if sharded {
 					r.putOff(e.Object)
 				}
-				return true
+				return !r.isAnswered(e.Object.(*v1alpha1.SecurityGroupClaim))
 			},
 			UpdateFunc: func(e event.UpdateEvent) bool { return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() },
 			DeleteFunc: func(e event.DeleteEvent) bool {
@@ -144,6 +143,25 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, sharded bool) error {
 		})).
 		Watches(&v1alpha1.SecurityGroupPolicy{}, r.ofHolder()).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// isAnswered tells whether there is nothing to end: the holder is in the cache, and nobody
+// asks for its group.
+func (r *Reconciler) isAnswered(c *v1alpha1.SecurityGroupClaim) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) //nolint:forbidigo // an event has no context
+	defer cancel()
+	if c.Spec.RequestedAt != nil || !r.isCached(ctx, c) {
+		return false
+	}
+	r.checked(c.UID)
+	return true
+}
+
+// isCached tells whether the holder of a claim is in the cache.
+func (r *Reconciler) isCached(ctx context.Context, c *v1alpha1.SecurityGroupClaim) bool {
+	holder := &v1alpha1.SecurityGroupPolicy{}
+	name := types.NamespacedName{Namespace: c.Spec.Holder.Namespace, Name: c.Spec.Holder.Name}
+	return r.Client.Get(ctx, name, holder) == nil && string(holder.UID) == c.Spec.Holder.UID
 }
 
 func (r *Reconciler) putOff(c client.Object) {

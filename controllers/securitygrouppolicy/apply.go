@@ -92,7 +92,7 @@ func (r *Reconciler) writeAhead(ctx context.Context, s *pass, fresh bool) error 
 		conditions.Set(&status.Conditions, s.p.Generation, progressing(message, 0).Summary, false, r.Clock.Now())
 		status.ObservedGeneration = s.p.Generation
 	}
-	if err := conditions.PatchStatus(ctx, r.Client, s.stored, s.p); err != nil {
+	if err := conditions.PutStatus(ctx, r.Client, s.p); err != nil {
 		return err
 	}
 	s.stored = s.p.DeepCopy()

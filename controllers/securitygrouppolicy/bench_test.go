@@ -121,7 +121,7 @@ func (s *benchStore) Patch(_ context.Context, o client.Object, patch client.Patc
 	return nil
 }
 
-// Status writes the status as Patch does.
+// Status writes the status, as a whole.
 func (s *benchStore) Status() client.SubResourceWriter { return benchStatus{store: s} }
 
 type benchStatus struct {
@@ -130,8 +130,12 @@ type benchStatus struct {
 	store *benchStore
 }
 
-func (s benchStatus) Patch(ctx context.Context, o client.Object, patch client.Patch, _ ...client.SubResourcePatchOption) error {
-	return s.store.Patch(ctx, o, patch)
+func (s benchStatus) Update(_ context.Context, o client.Object, _ ...client.SubResourceUpdateOption) error {
+	if _, err := json.Marshal(o); err != nil {
+		return err
+	}
+	s.store.stored = o.(*sgp).DeepCopy()
+	return nil
 }
 
 type benchCredential struct{}

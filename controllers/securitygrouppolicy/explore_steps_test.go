@@ -40,6 +40,9 @@ type request struct {
 
 // locked tells whether a write names the version that it is for.
 func (r *request) locked() bool {
+	if r.patch == nil {
+		return true // an update always does
+	}
 	data, err := r.patch.Data(r.policy)
 	return err == nil && bytes.Contains(data, []byte(`"resourceVersion"`))
 }
@@ -107,9 +110,9 @@ type statusPort struct {
 	p *port
 }
 
-// Patch implements client.SubResourceWriter.
-func (w statusPort) Patch(_ context.Context, o client.Object, patch client.Patch, _ ...client.SubResourcePatchOption) error {
-	return w.p.write(putStatus, o.(*sgp), patch)
+// Update implements client.SubResourceWriter.
+func (w statusPort) Update(_ context.Context, o client.Object, _ ...client.SubResourceUpdateOption) error {
+	return w.p.write(putStatus, o.(*sgp), nil)
 }
 
 // Patch implements client.Client.

@@ -111,7 +111,7 @@ func (r *Reconciler) write(ctx context.Context, s *pass, o outcome) error {
 			return err
 		}
 	}
-	written, err := conditions.WriteStatus(ctx, r.Client, s.stored, s.p, &s.stored.Status, &s.p.Status)
+	written, err := conditions.WriteStatus(ctx, r.Client, s.p, &s.stored.Status, &s.p.Status)
 	if s.sent {
 		err = r.writeOnNewest(ctx, s, err)
 	}
@@ -144,7 +144,7 @@ func (r *Reconciler) writeOnNewest(ctx context.Context, s *pass, err error) erro
 		s.stored = newest.DeepCopy()
 		newest.Status = s.p.Status
 		*s.p = *newest
-		_, err = conditions.WriteStatus(ctx, r.Client, s.stored, s.p, &s.stored.Status, &s.p.Status)
+		_, err = conditions.WriteStatus(ctx, r.Client, s.p, &s.stored.Status, &s.p.Status)
 	}
 	return err
 }

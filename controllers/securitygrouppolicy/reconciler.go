@@ -68,7 +68,7 @@ type Reconciler struct {
 }
 
 // +kubebuilder:rbac:groups=ecs.alibabacloud.com,resources=securitygrouppolicies,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups=ecs.alibabacloud.com,resources=securitygrouppolicies/status,verbs=patch
+// +kubebuilder:rbac:groups=ecs.alibabacloud.com,resources=securitygrouppolicies/status,verbs=update
 // +kubebuilder:rbac:groups=ecs.alibabacloud.com,resources=securitygroupclaims,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 

@@ -19,7 +19,6 @@ const (
 	apply   = "controllers/securitygrouppolicy/apply.go"
 	claim   = "controllers/securitygrouppolicy/claim.go"
 	finish  = "controllers/securitygrouppolicy/finish.go"
-	status  = "internal/conditions/conditions.go"
 
 	one   = "TestExploreOneResourceAndTwoManagers/agree"
 	three = "TestExploreThreeResourcesAndOneManager"
@@ -44,10 +43,12 @@ var mutants = []mutant{
 		"	status.PendingModification.Time = r.now()", "	status.PendingModification.Time = r.now()\n	status.OriginalInnerAccessPolicy = change.From", one, "refuse,outsider,remove", "3"},
 	{"P7: an observation is forgotten whose pass did not end well", finish,
 		"if !s.observedAt.IsZero() {\n		e.observed", "if !s.observedAt.IsZero() && o.err == nil {\n		e.observed", one, "outsider,label,timeout", "3"},
-	{"the status is written without a lock", status,
-		"client.MergeFromWithOptions(stored, client.MergeFromWithOptimisticLock{})", "client.MergeFrom(stored)", one, "edit,preempt", "2"},
+	{"a write ahead that failed is ignored", apply,
+		"conditions.PutStatus(ctx, r.Client, s.p); err != nil {\n		return err\n", "conditions.PutStatus(ctx, r.Client, s.p); err != nil {\n		_ = err\n", one, "edit,preempt", "2"},
+	{"the finalizer is written without a lock", apply,
+		"client.MergeFromWithOptions(s.stored, client.MergeFromWithOptimisticLock{})", "client.MergeFrom(s.stored)", one, "edit,preempt", "2"},
 	{"nothing is written ahead of a request", apply,
-		"	if err := conditions.PatchStatus(ctx, r.Client, s.stored, s.p); err != nil {\n		return err\n	}", "", one, "edit", "1"},
+		"	if err := conditions.PutStatus(ctx, r.Client, s.p); err != nil {\n		return err\n	}", "", one, "edit", "1"},
 	{"a repetition has a token of its own", apply,
 		"	if fresh {\n		status.PendingModification =", "	if true {\n		status.PendingModification =", one, "lose", "1"},
 	{"a cached claim is believed", claim,

@@ -68,18 +68,19 @@ func IsTrueAt(list []metav1.Condition, kind string, generation int64) bool {
 
 // WriteStatus writes the status of an object if it differs from the one that is stored.
 // It succeeds only on the very version that was read, so that a decision that follows
-// from an older one is never written over a newer one.
-func WriteStatus(ctx context.Context, c client.Client, stored, o client.Object, storedStatus, status any) (written bool, err error) {
-	if equality.Semantic.DeepEqual(storedStatus, status) {
+// from an older one is never written over a newer one. Of the rest of the object, which
+// a cache may hold in part, the API server takes nothing.
+func WriteStatus(ctx context.Context, c client.Client, o client.Object, stored, status any) (written bool, err error) {
+	if equality.Semantic.DeepEqual(stored, status) {
 		return false, nil
 	}
-	return true, PatchStatus(ctx, c, stored, o)
+	return true, PutStatus(ctx, c, o)
 }
 
-// PatchStatus writes the status of an object, and confirms at least that the stored
-// version is the newest.
-func PatchStatus(ctx context.Context, c client.Client, stored, o client.Object) error {
-	if err := c.Status().Patch(ctx, o, client.MergeFromWithOptions(stored, client.MergeFromWithOptimisticLock{})); err != nil {
+// PutStatus writes the status of an object, and confirms at least that its version is
+// the newest.
+func PutStatus(ctx context.Context, c client.Client, o client.Object) error {
+	if err := c.Status().Update(ctx, o); err != nil {
 		return fmt.Errorf("write status: %w", err)
 	}
 	return nil

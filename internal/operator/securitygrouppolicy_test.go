@@ -79,14 +79,14 @@ func (w *world) countWrites() *writes {
 				counted.meta.Add(1)
 				return c.Patch(ctx, o, p, opts...)
 			},
-			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+			SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
 				if hook := counted.before.Load(); hook != nil {
 					if written, ok := o.(*policy); ok {
 						(*hook)(written.Status.DeepCopy())
 					}
 				}
 				counted.status.Add(1)
-				return c.SubResource(sub).Patch(ctx, o, p, opts...)
+				return c.SubResource(sub).Update(ctx, o, opts...)
 			},
 		})
 	}
