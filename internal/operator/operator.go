@@ -38,6 +38,7 @@ import (
 	"github.com/sgp-operator/sgp-operator/internal/account"
 	"github.com/sgp-operator/sgp-operator/internal/claims"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
+	"github.com/sgp-operator/sgp-operator/internal/slim"
 )
 
 // Options are what an administrator chooses. See the flags for their meanings.
@@ -212,6 +213,9 @@ func newManager(ctx context.Context, restConfig *rest.Config, o *Options) (ctrl.
 	if o.MetricsSecure {
 		metrics.FilterProvider = filters.WithAuthenticationAndAuthorization
 	}
+	// Of what the API server sends, managed fields are half, and nobody here reads them.
+	restConfig = rest.CopyConfig(restConfig)
+	restConfig.Wrap(slim.Transport("securitygrouppolicies", "securitygroupclaims"))
 	mapper, err := servedTypes(restConfig)
 	if err != nil {
 		return nil, err
