@@ -125,7 +125,7 @@ func (r *Reconciler) forget(c *v1alpha1.SecurityGroupClaim) {
 }
 
 // SetupWithManager registers the reconciler and what wakes it.
-func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, sharded bool) error {
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, sharded bool) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("securitygroupclaim").
 		For(&v1alpha1.SecurityGroupClaim{}, builder.WithPredicates(predicate.Funcs{
@@ -133,7 +133,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, sharded bool) error {
 				if sharded {
 					r.putOff(e.Object)
 				}
-				return !r.isAnswered(e.Object.(*v1alpha1.SecurityGroupClaim))
+				return !r.isAnswered(ctx, e.Object.(*v1alpha1.SecurityGroupClaim))
 			},
 			UpdateFunc: func(e event.UpdateEvent) bool { return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() },
 			DeleteFunc: func(e event.DeleteEvent) bool {
@@ -147,9 +147,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, sharded bool) error {
 
 // isAnswered tells whether there is nothing to end: the holder is in the cache, and nobody
 // asks for its group.
-func (r *Reconciler) isAnswered(c *v1alpha1.SecurityGroupClaim) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second) //nolint:forbidigo // an event has no context
-	defer cancel()
+func (r *Reconciler) isAnswered(ctx context.Context, c *v1alpha1.SecurityGroupClaim) bool {
 	if c.Spec.RequestedAt != nil || !r.isCached(ctx, c) {
 		return false
 	}

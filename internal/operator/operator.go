@@ -150,7 +150,7 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, o *Options, accounts 
 	}
 	err = (&securitygroupclaim.Reconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Endings: &claims.Endings{}, Clock: o.Replace.Clock, Jitter: jitter,
-	}).SetupWithManager(mgr, o.Sharded())
+	}).SetupWithManager(ctx, mgr, o.Sharded())
 	if err != nil {
 		return err
 	}
