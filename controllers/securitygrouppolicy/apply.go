@@ -50,7 +50,7 @@ func (r *Reconciler) apply(ctx context.Context, s *pass) outcome {
 		if err != nil {
 			return r.failed(s, err)
 		}
-		return r.lostClaim(s)
+		return lostClaim(s)
 	}
 	requestID, wait, err := r.send(ctx, s, request)
 	switch {

@@ -90,7 +90,7 @@ func (r *Reconciler) hold(ctx context.Context, s *pass) (bool, error) {
 }
 
 // lostClaim is for a resource that turned out not to hold its group.
-func (r *Reconciler) lostClaim(s *pass) outcome {
+func lostClaim(s *pass) outcome {
 	switch {
 	case s.claim == nil:
 		return waitingForTurn(s)

@@ -49,7 +49,7 @@ func (r *Reconciler) finish(ctx context.Context, s *pass, o outcome) outcome {
 	}
 	before := s.stored
 	r.summarize(s, o)
-	if err := r.write(ctx, s, o); err != nil {
+	if err := r.write(ctx, s); err != nil {
 		return outcome{quiet: true, err: err}
 	}
 	for _, effect := range s.effects {
@@ -104,7 +104,7 @@ func (r *Reconciler) isReadyStill(s *pass, now time.Time) bool {
 
 // write is the status write of a pass, and the finalizer of a resource that lives on:
 // it is there while, and only while, a deletion would have something to put back.
-func (r *Reconciler) write(ctx context.Context, s *pass, o outcome) error {
+func (r *Reconciler) write(ctx context.Context, s *pass) error {
 	if s.p.DeletionTimestamp.IsZero() {
 		changed := s.p.Status.LastModification != nil || s.p.Status.PendingModification != nil
 		if err := r.setFinalizer(ctx, s, changed && s.p.Spec.DeletionPolicy == v1alpha1.DeletionRestore); err != nil && !s.sent {
