@@ -63,6 +63,14 @@ func TestAChangeByWhoDidNotHoldTheGroupIsFound(t *testing.T) {
 			s.tell(13, claimOf(b), false)
 			s.tell(14, writesAhead(a, "", ""), false)
 		}, nil, []ecssim.Call{call(11, ecssim.Drop, "token")}, "another took the group"},
+		"another took the group when nothing could be under way any more": {func(s story) {
+			s.tell(1, a, false)
+			s.tell(2, claimOf(a), false)
+			s.tell(10, writesAhead(a, "token", ecssim.Drop), false)
+			s.tell(73, claimOf(a), true)
+			s.tell(74, claimOf(b), false)
+			s.tell(80, writesAhead(a, "", ""), false)
+		}, nil, []ecssim.Call{call(11, ecssim.Drop, "token")}, ""},
 		"a group that was free too early": {func(s story) {
 			s.tell(1, a, false)
 			s.tell(2, claimOf(a), false)

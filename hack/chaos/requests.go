@@ -157,7 +157,7 @@ func (h *history) strange(g *group, s *sending, to string, at time.Time) string 
 }
 
 // overtaken tells whether another resource held the group while a request may have been
-// under way. Revisions tell exactly what was before what.
+// under way: until its outcome was recorded, or it was too old to have one. Revisions tell exactly what was before what.
 func (h *history) overtaken(g *group, s *sending) string {
 	begun := int64(0)
 	for _, t := range h.tenures[g.claimName()] {
@@ -170,7 +170,8 @@ func (h *history) overtaken(g *group, s *sending) string {
 			if s.orphaned && t.to != 0 && t.until.Before(s.last.at.Add(policy.Lag-blur)) {
 				return fmt.Sprintf("it was last written ahead at %s, and the claim given up at %s", s.last.at.Format(clockFormat), t.until.Format(clockFormat))
 			}
-		case begun != 0:
+		case begun != 0 && t.since.Before(s.last.at.Add(policy.Doubt-blur)):
+			// Later the request can take no effect any more, whatever became of it.
 			return "another took the group before its outcome was recorded; " + h.heldAs(g)
 		}
 	}
