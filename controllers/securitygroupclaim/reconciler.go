@@ -31,6 +31,9 @@ import (
 // somebody wants the group, it asks at once.
 const foreign = 24 * time.Hour
 
+// behind is how long a cache that has been overtaken is given to catch up.
+const behind = 10 * time.Second
+
 // Reconciler ends claims. All fields are required.
 type Reconciler struct {
 	// Client reads from the cache and writes to the API server.
@@ -72,7 +75,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, c *v1alpha1.SecurityGroupCla
 		return ctrl.Result{RequeueAfter: wait + time.Millisecond}, nil
 	}
 	err = r.Client.Delete(ctx, c, client.Preconditions{UID: &c.UID, ResourceVersion: &c.ResourceVersion})
-	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+	switch {
+	case apierrors.IsNotFound(err):
+		return ctrl.Result{}, nil
+	case apierrors.IsConflict(err):
+		return ctrl.Result{RequeueAfter: behind}, nil
+	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("delete the claim: %w", err)
 	}
 	ctrl.LoggerFrom(ctx).Info("Ended the claim", "region", c.Spec.RegionID, "securityGroup", c.Spec.SecurityGroupID,
