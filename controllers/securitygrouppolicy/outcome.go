@@ -139,6 +139,9 @@ func broken(err error) outcome { return outcome{quiet: true, err: err} }
 // errMovedOn says that a resource is not the one that the pass has read.
 var errMovedOn = errors.New("the resource has changed meanwhile")
 
+// minUnreachable spreads those who wait until a region answers again.
+const minUnreachable = 2 * time.Second
+
 // failed is the outcome of a failed call, which is noted in the status.
 func (r *Reconciler) failed(s *pass, err error) outcome {
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || errors.Is(err, errMovedOn) {
@@ -160,6 +163,9 @@ func (r *Reconciler) failed(s *pass, err error) outcome {
 	}
 	if e, ok := errors.AsType[*ecs.Error](err); ok {
 		o.wait = min(e.RetryAfter, maxRetryAfter)
+		if e.Code == ecs.CodeUnreachable { // one of them asks on then, and the others soon after
+			o.retry, o.wait = retryAt, o.wait+r.Jitter(minUnreachable)
+		}
 	}
 	return o
 }
@@ -237,6 +243,9 @@ func (r *Reconciler) words(s *pass, f policy.Failure, err error) conditions.Summ
 	case policy.Denied:
 		return said(v1alpha1.ReasonAccessDenied, "The call was refused ("+code+"): correct the credentials or the RAM policy; status.lastError has the answer")
 	case policy.Unavailable, policy.TokenRejected:
+		if code == ecs.CodeUnreachable {
+			return said(v1alpha1.ReasonCloudUnavailable, "ECS does not answer in "+s.p.Spec.RegionID+": one call at a time tries again until it does")
+		}
 	}
 	return said(v1alpha1.ReasonCloudUnavailable, "The last call failed ("+code+") and is retried; status.lastError has the answer")
 }

@@ -49,6 +49,9 @@ type Options struct {
 	// QPS and Burst bound the calls per account, region and action.
 	QPS   float64
 	Burst int
+	// UnderWay is how many callers may be in a call per account and region at the same
+	// time; any number if it is 0.
+	UnderWay int
 	// RequireAccount refuses the manager's own chain to resources that name no
 	// account.
 	RequireAccount bool
@@ -141,7 +144,8 @@ func (r *Resolver) newSession(s source, account string) *session {
 func (r *Resolver) newLease(s settings, first *session) *lease {
 	l := &lease{settings: s, session: first}
 	l.client = ecs.New(ecs.Options{
-		Credentials: l, Endpoint: s.endpoint, Timeout: r.options.Timeout, QPS: s.qps, Burst: s.burst, Now: r.options.Now,
+		Credentials: l, Endpoint: s.endpoint, Timeout: r.options.Timeout, QPS: s.qps, Burst: s.burst,
+		UnderWay: r.options.UnderWay, Now: r.options.Now,
 	})
 	return l
 }

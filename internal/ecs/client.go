@@ -15,6 +15,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -95,6 +96,9 @@ type Options struct {
 	// QPS and Burst bound the calls of each action in each region.
 	QPS   float64
 	Burst int
+	// UnderWay is how many callers may be in a call to a region at the same time; any
+	// number if it is 0.
+	UnderWay int
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }
@@ -105,6 +109,7 @@ type Client struct {
 
 	mu        sync.Mutex
 	governors map[stream]*ratelimit.Governor
+	reaches   map[string]*reach // by region
 }
 
 // stream is what ECS counts together.
@@ -118,7 +123,10 @@ func New(options Options) *Client {
 	if options.Now == nil {
 		options.Now = time.Now //nolint:forbidigo // the default clock
 	}
-	return &Client{options: options, governors: map[stream]*ratelimit.Governor{}}
+	if options.UnderWay == 0 {
+		options.UnderWay = math.MaxInt
+	}
+	return &Client{options: options, governors: map[stream]*ratelimit.Governor{}, reaches: map[string]*reach{}}
 }
 
 // Observe reads the inner access policy of a group, Accept or Drop. A wait other than
@@ -171,6 +179,12 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 	if err != nil {
 		return nil, 0, &Error{Action: action, Class: Invalid, Code: "InvalidRegionId", Message: err.Error()}
 	}
+	region := c.reach(g.RegionID)
+	visit, wait, err := c.enter(ctx, region, action, g.RegionID, p)
+	if visit == nil {
+		return nil, wait, err
+	}
+	defer region.leave(visit)
 	credential, err := c.options.Credentials.Credential(ctx)
 	if err != nil {
 		if known, ok := errors.AsType[*Error](err); ok {
@@ -189,11 +203,48 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 		scheme: scheme, host: host, region: g.RegionID, action: action, version: apiVersion, query: query, credential: &credential,
 	})
 	governor.Done(outcome(failure))
+	if failure == nil || failure.Code != CodeCanceled {
+		region.note(visit, failure == nil || failure.HTTPStatus != 0, c.options.Now())
+	}
 	c.options.Credentials.Judge(credential, failure)
 	if failure != nil {
 		return nil, 0, failure
 	}
 	return answer, 0, nil
+}
+
+// brief is how long a reconciliation that has begun waits for room where others wait
+// for answers.
+const brief = time.Second
+
+// enter admits a caller to a region. Who has begun a reconciliation waits for room a
+// moment; everybody else is told when to come back, or that nobody answers there.
+func (c *Client) enter(ctx context.Context, region *reach, action, name string, p ratelimit.Priority) (*visit, time.Duration, error) {
+	for {
+		visit, wait, silent := region.enter(c.options.Now())
+		switch {
+		case visit != nil:
+			return visit, 0, nil
+		case silent && p != ratelimit.Finish:
+			return nil, 0, unreachable(action, name, wait)
+		case silent || wait > brief || p != ratelimit.Finish:
+			return nil, wait, nil
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return nil, 0, lost(action, err)
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // maxWait bounds how long a reconciliation that has begun waits for its next token.
@@ -212,12 +263,8 @@ func (c *Client) admit(ctx context.Context, governor *ratelimit.Governor, action
 		if p != ratelimit.Finish || c.options.Now().Add(wait).After(deadline) {
 			return wait, nil
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return 0, lost(action, ctx.Err())
+		if err := sleep(ctx, wait); err != nil {
+			return 0, lost(action, err)
 		}
 	}
 }
@@ -238,6 +285,24 @@ func (c *Client) governor(s stream) *ratelimit.Governor {
 		c.governors[s] = g
 	}
 	return g
+}
+
+func (c *Client) reach(region string) *reach {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, ok := c.reaches[region]
+	if !ok {
+		if len(c.reaches) >= maxIdleStreams {
+			for old, r := range c.reaches {
+				if r.idle() {
+					delete(c.reaches, old)
+				}
+			}
+		}
+		r = newReach(c.options.UnderWay)
+		c.reaches[region] = r
+	}
+	return r
 }
 
 func outcome(failure *Error) (ratelimit.Outcome, time.Duration) {

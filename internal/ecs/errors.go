@@ -43,6 +43,8 @@ const (
 	CodeInvalidResponse = "InvalidResponse"
 	// CodeNoCredentials is a call that was not made for lack of a credential.
 	CodeNoCredentials = "NoCredentials"
+	// CodeUnreachable is a call that was not made because others go unanswered.
+	CodeUnreachable = "Unreachable"
 	// CodeCanceled is a call that the caller gave up.
 	CodeCanceled = "Canceled"
 )

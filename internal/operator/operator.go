@@ -184,7 +184,7 @@ func newAccounts(mgr ctrl.Manager, o *Options) (*account.Resolver, <-chan event.
 	options := account.Options{
 		Cache: mgr.GetCache(), Live: mgr.GetAPIReader(), SecretNamespaces: o.SecretNamespaces,
 		Endpoint: ecsEndpoint, STSEndpoint: stsEndpoint, AllowInsecure: o.AllowInsecureEndpoints,
-		Timeout: o.Timeout, QPS: o.QPS, Burst: o.Burst, RequireAccount: o.RequireAccount, Env: o.Replace.Env, Now: o.Replace.Clock.Now,
+		Timeout: o.Timeout, QPS: o.QPS, Burst: o.Burst, UnderWay: max(1, o.MaxConcurrentReconciles/4), RequireAccount: o.RequireAccount, Env: o.Replace.Env, Now: o.Replace.Clock.Now,
 		Changed: func(name string) {
 			select {
 			case changed <- event.TypedGenericEvent[*v1alpha1.ECSAccount]{Object: &v1alpha1.ECSAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}}:
@@ -270,13 +270,23 @@ func cacheOptions(o *Options) (cache.Options, error) {
 			&v1alpha1.SecurityGroupPolicy{}: {Label: selector, Transform: securitygrouppolicy.Compact},
 			&v1alpha1.SecurityGroupClaim{}:  {Transform: securitygrouppolicy.Compact},
 			// Metadata only: what a Secret holds is read when it is needed.
-			&corev1.Secret{}: {Namespaces: inNamespaces(o.SecretNamespaces)},
+			&corev1.Secret{}:    {Namespaces: inNamespaces(o.SecretNamespaces), Transform: withoutAnnotations},
+			&corev1.Namespace{}: {Transform: withoutAnnotations},
 		},
 	}
 	if len(o.WatchNamespaces) > 0 {
 		caches.DefaultNamespaces = inNamespaces(o.WatchNamespaces)
 	}
 	return caches, nil
+}
+
+// withoutAnnotations is for objects of which at most the labels are read.
+func withoutAnnotations(object any) (any, error) {
+	if o, ok := object.(client.Object); ok {
+		o.SetManagedFields(nil)
+		o.SetAnnotations(nil)
+	}
+	return object, nil
 }
 
 func inNamespaces(names []string) map[string]cache.Config {

@@ -1,0 +1,116 @@
+package ecs
+
+import (
+	"fmt"
+	"sync"
+	"time"
+)
+
+// reach bounds what a region that does not answer can hold up: so many callers may be
+// in a call to it at the same time, and after a few calls in a row without an answer
+// one at a time asks on, after ever longer pauses, while everybody else is told at once.
+type reach struct {
+	mu sync.Mutex
+	// limit is how many callers may be in a call.
+	limit int
+	// entered are those that are, with the time since when.
+	entered map[*visit]bool
+	// unanswered is how many calls in a row got no answer.
+	unanswered int
+	// probe is the one call that may ask on, after pause has passed: at probeAt.
+	probe   *visit
+	pause   time.Duration
+	probeAt time.Time
+}
+
+// visit is a caller in a call.
+type visit struct{ since time.Time }
+
+const (
+	// silence is how many calls in a row without an answer close a region.
+	silence = 3
+	// firstPause and maxPause bound the time between probes.
+	firstPause = time.Second
+	maxPause   = time.Minute
+	// minRoom and maxRoom bound the wait of those who find no room.
+	minRoom = 20 * time.Millisecond
+	maxRoom = 5 * time.Second
+)
+
+func newReach(limit int) *reach {
+	return &reach{limit: limit, entered: map[*visit]bool{}}
+}
+
+// enter admits a caller, who has to leave again. Where there is no visit, wait is when
+// to come back, and silent says that the region does not answer.
+func (r *reach) enter(now time.Time) (v *visit, wait time.Duration, silent bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.unanswered < silence && len(r.entered) < r.limit:
+	case r.unanswered < silence:
+		return nil, r.room(now), false
+	case r.probe != nil:
+		return nil, maxRoom, true
+	case now.Before(r.probeAt):
+		return nil, r.probeAt.Sub(now), true
+	}
+	v = &visit{now}
+	r.entered[v] = true
+	if r.unanswered >= silence {
+		r.probe = v
+	}
+	return v, 0, false
+}
+
+// room is when there may be room: in as long again as the oldest call has taken so far.
+func (r *reach) room(now time.Time) time.Duration {
+	var oldest time.Duration
+	for v := range r.entered {
+		oldest = max(oldest, now.Sub(v.since))
+	}
+	return min(max(oldest, minRoom), maxRoom)
+}
+
+// note tells whether the call of a visit was answered.
+func (r *reach) note(v *visit, answered bool, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case answered:
+		r.unanswered, r.pause = 0, 0
+	case r.unanswered >= silence:
+		if r.probe == v {
+			r.pause = min(2*r.pause, maxPause)
+			r.probeAt = now.Add(r.pause)
+		}
+	default:
+		if r.unanswered++; r.unanswered == silence {
+			r.pause = firstPause
+			r.probeAt = now.Add(r.pause)
+		}
+	}
+}
+
+// leave ends a visit.
+func (r *reach) leave(v *visit) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.entered, v)
+	if r.probe == v {
+		r.probe = nil
+	}
+}
+
+// idle tells whether nothing is lost if this is forgotten.
+func (r *reach) idle() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.entered) == 0 && r.unanswered == 0
+}
+
+// unreachable is the failure of a call that was not made because nobody answers there.
+func unreachable(action, region string, wait time.Duration) *Error {
+	return &Error{Action: action, Class: Unavailable, Code: CodeUnreachable, RetryAfter: wait,
+		Message: fmt.Sprintf("no call was made: ECS does not answer in %s; one call at a time asks on, at least once a minute", region)}
+}
