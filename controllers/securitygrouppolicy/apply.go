@@ -180,6 +180,16 @@ func (r *Reconciler) setFinalizer(ctx context.Context, s *pass, want bool) error
 	if want == hasFinalizer(s.p) {
 		return nil
 	}
+	if len(s.stored.Finalizers) > maxFinalizers { // the cache does not hold them all
+		newest := &v1alpha1.SecurityGroupPolicy{}
+		if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(s.p), newest); err != nil {
+			return fmt.Errorf("read the finalizers: %w", err)
+		}
+		if newest.ResourceVersion != s.stored.ResourceVersion {
+			return errMovedOn
+		}
+		s.stored = newest
+	}
 	changed := s.stored.DeepCopy()
 	if want {
 		if !s.p.DeletionTimestamp.IsZero() {

@@ -222,13 +222,13 @@ func (s *state) reconciler(n int, p *port, serial int64) *Reconciler {
 		NewClientToken: func() string { tokens++; return "t" + itoa(serial) + "." + strconv.Itoa(tokens) },
 		ResyncInterval: resync, MaxConcurrentReconciles: 1,
 	}
-	r.memory.entries, r.memory.running = map[types.UID]*entry{}, map[types.UID]time.Time{}
+	r.memory.began, r.memory.entries, r.memory.running = m.began.Add(-time.Hour), map[types.UID]*packed{}, map[types.UID]time.Time{}
 	r.memory.unsettled, r.memory.departed = map[claims.Group]time.Time{}, maps.Clone(m.departed)
 	if !m.unsettled.IsZero() {
 		r.memory.unsettled[explored] = m.unsettled
 	}
 	for uid, e := range m.entries {
-		r.memory.entries[uid] = new(e)
+		r.memory.entries[uid] = r.memory.pack(e)
 	}
 	return r
 }
@@ -238,7 +238,7 @@ func (m *manager) keepMemory(r *Reconciler) {
 	m.unsettled, m.departed = r.memory.unsettled[explored], r.memory.departed
 	m.entries = map[types.UID]entry{}
 	for uid, e := range r.memory.entries {
-		m.entries[uid] = *e
+		m.entries[uid] = r.memory.unpack(e)
 	}
 }
 

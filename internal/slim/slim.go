@@ -12,8 +12,8 @@ import (
 )
 
 // Transport returns a wrapper for rest.Config.Wrap: it empties metadata.managedFields
-// in the JSON answers to reads of resources, named in the plural, lists and watches
-// included. All other answers pass as they are.
+// in the JSON answers to requests for resources, named in the plural: to reads, lists
+// and watches, and to writes. All other answers pass as they are.
 func Transport(resources ...string) func(http.RoundTripper) http.RoundTripper {
 	return func(next http.RoundTripper) http.RoundTripper {
 		t := &transport{RoundTripper: next}
@@ -33,7 +33,7 @@ type transport struct {
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := t.RoundTripper.RoundTrip(request)
-	if err != nil || request.Method != http.MethodGet || !t.concerns(request.URL.Path) ||
+	if err != nil || !t.concerns(request.URL.Path) ||
 		response.Header.Get("Content-Encoding") != "" || !strings.HasPrefix(response.Header.Get("Content-Type"), "application/json") {
 		return response, err
 	}
