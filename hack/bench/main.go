@@ -52,7 +52,8 @@ type options struct {
 }
 
 // bound is the number of calls of one action per second that the limits allow.
-func (o options) bound() float64 { return min(o.qps, float64(o.workers)/o.latency.Seconds()) }
+// A quarter of the workers may be in a call to one account and region.
+func (o options) bound() float64 { return min(o.qps, float64(o.workers/4)/o.latency.Seconds()) }
 
 // pace is how many resources the bench creates or edits per second. The manager needs
 // one and a half reads for each that is new, two for each that is edited: so more and
@@ -99,7 +100,7 @@ func parse(ctx context.Context) (options, error) {
 	flag.DurationVar(&o.latency, "latency", 20*time.Millisecond, "What each call to the simulator takes.")
 	flag.Float64Var(&o.qps, "ecs-qps", 200, "The manager's limit for calls per second and action.")
 	flag.IntVar(&o.burst, "ecs-burst", 20, "The manager's limit for calls at once and action.")
-	flag.IntVar(&o.workers, "workers", 16, "The manager's --max-concurrent-reconciles.")
+	flag.IntVar(&o.workers, "workers", 32, "The manager's --max-concurrent-reconciles.")
 	flag.IntVar(&o.edits, "edits", 200, "Number of edits that are timed in each situation.")
 	flag.Float64Var(&o.editRate, "edit-rate", 20, "Edits per second while they are timed.")
 	flag.IntVar(&o.observed, "intervals", 2, "Number of resync intervals that the steady state is watched.")

@@ -69,7 +69,7 @@ func (r *report) write(folder string) error {
 	line("| versions | %s, Kubernetes %s, operator %s, %s |", m.Go, last.Kubernetes, m.Commit, m.Date)
 	line("| simulator | %v for each call, no throttling |", s.Latency)
 	line("| manager | `--ecs-qps %g --ecs-burst %d --max-concurrent-reconciles %d` |", s.QPS, s.Burst, s.Workers)
-	line("| bound | %.0f reads per second: the lower of the limit and workers / latency |", s.Bound)
+	line("| bound | %.0f reads per second: the lower of the limit and a quarter of the workers / latency |", s.Bound)
 	line("\nControl plane, simulator, manager and bench share the machine.\n")
 
 	line("## Figures to reach, N = %s\n", whole(last.N))

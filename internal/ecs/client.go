@@ -180,11 +180,12 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 		return nil, 0, &Error{Action: action, Class: Invalid, Code: "InvalidRegionId", Message: err.Error()}
 	}
 	region := c.reach(g.RegionID)
-	visit, wait, err := c.enter(ctx, region, action, g.RegionID, p)
-	if visit == nil {
-		return nil, wait, err
+	switch wait, silent := region.silent(c.options.Now()); {
+	case silent && p == ratelimit.Finish:
+		return nil, wait, nil
+	case silent:
+		return nil, 0, unreachable(action, g.RegionID, wait)
 	}
-	defer region.leave(visit)
 	credential, err := c.options.Credentials.Credential(ctx)
 	if err != nil {
 		if known, ok := errors.AsType[*Error](err); ok {
@@ -193,9 +194,11 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 		return nil, 0, &Error{Action: action, Class: NoCredentials, Code: CodeNoCredentials, Message: redact(err.Error())}
 	}
 	governor := c.governor(stream{g.RegionID, action})
-	if wait, err := c.admit(ctx, governor, action, g, p); wait > 0 || err != nil {
+	visit, wait, err := c.admit(ctx, region, governor, action, g, p)
+	if visit == nil {
 		return nil, wait, err
 	}
+	defer region.leave(visit)
 
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout)
 	defer cancel()
@@ -213,26 +216,47 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 	return answer, 0, nil
 }
 
-// brief is how long a reconciliation that has begun waits for room where others wait
-// for answers.
-const brief = time.Second
+const (
+	// maxWait bounds how long a reconciliation that has begun waits for its next token.
+	maxWait = 5 * time.Second
+	// brief is how long anybody waits for room at a time: where calls take longer than
+	// that, whoever finds none gives way to others.
+	brief = 250 * time.Millisecond
+)
 
-// enter admits a caller to a region. Who has begun a reconciliation waits for room a
-// moment; everybody else is told when to come back, or that nobody answers there.
-func (c *Client) enter(ctx context.Context, region *reach, action, name string, p ratelimit.Priority) (*visit, time.Duration, error) {
-	for {
-		visit, wait, silent := region.enter(c.options.Now())
-		switch {
-		case visit != nil:
-			return visit, 0, nil
-		case silent && p != ratelimit.Finish:
-			return nil, 0, unreachable(action, name, wait)
-		case silent || wait > brief || p != ratelimit.Finish:
-			return nil, wait, nil
+// admit gives a token and room in the region. Where the reconciliation has begun it
+// waits for a token; everybody else is told when to come back.
+func (c *Client) admit(ctx context.Context, region *reach, governor *ratelimit.Governor, action string, g Group, p ratelimit.Priority) (*visit, time.Duration, error) {
+	deadline := c.options.Now().Add(maxWait)
+	for token := false; ; {
+		var wait, waited time.Duration
+		if !token {
+			wait, waited = governor.Take(ratelimit.Asker{ID: g.Tenant + "/" + g.SecurityGroupID, Tenant: g.Tenant, Priority: p})
+			if token = wait == 0; token {
+				metrics.ThrottleWait.Observe(waited.Seconds())
+			}
 		}
-		if err := sleep(ctx, wait); err != nil {
+		visit, room := region.enter(c.options.Now())
+		if visit != nil && token {
+			return visit, 0, nil
+		}
+		wait = max(wait, room)
+		var err error
+		stay := room <= brief && (token || p == ratelimit.Finish) && !c.options.Now().Add(wait).After(deadline)
+		if stay {
+			err = sleep(ctx, wait)
+		}
+		region.leave(visit)
+		if stay && err == nil {
+			continue
+		}
+		if token { // it is lost: room is scarce, and not the rate
+			governor.Done(ratelimit.Lost, 0)
+		}
+		if err != nil {
 			return nil, 0, lost(action, err)
 		}
+		return nil, wait, nil
 	}
 }
 
@@ -244,28 +268,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	}
-}
-
-// maxWait bounds how long a reconciliation that has begun waits for its next token.
-const maxWait = 5 * time.Second
-
-// admit waits for a token where the reconciliation has begun, and tells everybody else
-// when to come back.
-func (c *Client) admit(ctx context.Context, governor *ratelimit.Governor, action string, g Group, p ratelimit.Priority) (time.Duration, error) {
-	deadline := c.options.Now().Add(maxWait)
-	for {
-		wait, waited := governor.Take(ratelimit.Asker{ID: g.Tenant + "/" + g.SecurityGroupID, Tenant: g.Tenant, Priority: p})
-		if wait == 0 {
-			metrics.ThrottleWait.Observe(waited.Seconds())
-			return 0, nil
-		}
-		if p != ratelimit.Finish || c.options.Now().Add(wait).After(deadline) {
-			return wait, nil
-		}
-		if err := sleep(ctx, wait); err != nil {
-			return 0, lost(action, err)
-		}
 	}
 }
 

@@ -41,26 +41,42 @@ func newReach(limit int) *reach {
 	return &reach{limit: limit, entered: map[*visit]bool{}}
 }
 
-// enter admits a caller, who has to leave again. Where there is no visit, wait is when
-// to come back, and silent says that the region does not answer.
-func (r *reach) enter(now time.Time) (v *visit, wait time.Duration, silent bool) {
+// silent tells whether the region does not answer, so that nobody but the next probe
+// may ask, and when that will be.
+func (r *reach) silent(now time.Time) (wait time.Duration, silent bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.closed(now)
+}
+
+func (r *reach) closed(now time.Time) (time.Duration, bool) {
 	switch {
-	case r.unanswered < silence && len(r.entered) < r.limit:
 	case r.unanswered < silence:
-		return nil, r.room(now), false
+		return 0, false
 	case r.probe != nil:
-		return nil, maxRoom, true
-	case now.Before(r.probeAt):
-		return nil, r.probeAt.Sub(now), true
+		return maxRoom, true
+	}
+	wait := r.probeAt.Sub(now)
+	return wait, wait > 0
+}
+
+// enter admits a caller, who has to leave again. Where there is no visit, wait is when
+// to come back.
+func (r *reach) enter(now time.Time) (v *visit, wait time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if wait, closed := r.closed(now); closed {
+		return nil, wait
+	}
+	if len(r.entered) >= r.limit {
+		return nil, r.room(now)
 	}
 	v = &visit{now}
 	r.entered[v] = true
 	if r.unanswered >= silence {
 		r.probe = v
 	}
-	return v, 0, false
+	return v, 0
 }
 
 // room is when there may be room: in as long again as the oldest call has taken so far.
@@ -92,12 +108,12 @@ func (r *reach) note(v *visit, answered bool, now time.Time) {
 	}
 }
 
-// leave ends a visit.
+// leave ends a visit, if there is one.
 func (r *reach) leave(v *visit) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.entered, v)
-	if r.probe == v {
+	if v != nil && r.probe == v {
 		r.probe = nil
 	}
 }

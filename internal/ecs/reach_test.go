@@ -9,21 +9,20 @@ var begun = time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 
 func TestARegionHoldsUpAQuarterAndNoMore(t *testing.T) {
 	r, now := newReach(2), begun
-	first, _, _ := r.enter(now)
-	second, _, _ := r.enter(now.Add(time.Second))
+	first, _ := r.enter(now)
+	second, _ := r.enter(now.Add(time.Second))
 	if first == nil || second == nil {
 		t.Fatal("there is room for two")
 	}
 	for after, want := range map[time.Duration]time.Duration{
 		0: minRoom, 3 * time.Second: 3 * time.Second, time.Minute: maxRoom,
 	} {
-		v, wait, silent := r.enter(now.Add(after))
-		if v != nil || silent || wait != want {
-			t.Errorf("after %v the third got %v, %v, %v; want to come back in %v", after, v, wait, silent, want)
+		if v, wait := r.enter(now.Add(after)); v != nil || wait != want {
+			t.Errorf("after %v the third got %v, %v; want to come back in %v", after, v, wait, want)
 		}
 	}
 	r.leave(first)
-	if v, _, _ := r.enter(now); v == nil {
+	if v, _ := r.enter(now); v == nil {
 		t.Error("who leaves makes room")
 	}
 }
@@ -32,9 +31,9 @@ func TestOneCallAtATimeAsksARegionThatDoesNotAnswer(t *testing.T) {
 	r, now := newReach(4), begun
 	call := func(answered bool) *visit {
 		t.Helper()
-		v, wait, silent := r.enter(now)
+		v, wait := r.enter(now)
 		if v == nil {
-			t.Fatalf("not admitted: %v, %v", wait, silent)
+			t.Fatalf("not admitted, but told to come back in %v", wait)
 		}
 		r.note(v, answered, now)
 		r.leave(v)
@@ -48,23 +47,23 @@ func TestOneCallAtATimeAsksARegionThatDoesNotAnswer(t *testing.T) {
 	}
 	for _, pause := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
 		pause *= time.Second
-		if v, wait, silent := r.enter(now); v != nil || !silent || wait != pause {
-			t.Fatalf("got %v, %v, %v; want to be told to come back in %v", v, wait, silent, pause)
+		if wait, silent := r.silent(now); !silent || wait != pause {
+			t.Fatalf("silent %v, wait %v; want to be told to come back in %v", silent, wait, pause)
 		}
 		now = now.Add(pause)
-		probe, _, _ := r.enter(now)
-		if v, wait, silent := r.enter(now); probe == nil || v != nil || !silent || wait != maxRoom {
-			t.Fatalf("probe %v, and beside it %v, %v, %v; want one probe", probe, v, wait, silent)
+		probe, _ := r.enter(now)
+		if v, wait := r.enter(now); probe == nil || v != nil || wait != maxRoom {
+			t.Fatalf("probe %v, and beside it %v, %v; want one probe", probe, v, wait)
 		}
 		r.note(probe, false, now)
 		r.leave(probe)
 	}
 	now = now.Add(maxPause)
-	gaveUp, _, _ := r.enter(now)
+	gaveUp, _ := r.enter(now)
 	r.leave(gaveUp) // for want of a credential: the next one asks
 	call(true)
 	call(false)
-	if v, _, _ := r.enter(now); v == nil || !func() bool { r.leave(v); return r.unanswered == 1 }() {
+	if _, silent := r.silent(now); silent {
 		t.Error("an answer opens the region to all")
 	}
 }
@@ -75,19 +74,19 @@ func TestLateAnswersDoNotLengthenThePause(t *testing.T) {
 	r, now := newReach(6), begun
 	var visits []*visit
 	for range 6 {
-		v, _, _ := r.enter(now)
+		v, _ := r.enter(now)
 		visits = append(visits, v)
 	}
 	for _, v := range visits[:5] {
 		r.note(v, false, now)
 		r.leave(v)
 	}
-	if _, wait, silent := r.enter(now); !silent || wait != firstPause {
+	if wait, silent := r.silent(now); !silent || wait != firstPause {
 		t.Errorf("silent %v, wait %v; want %v", silent, wait, firstPause)
 	}
 	r.note(visits[5], true, now)
 	r.leave(visits[5])
-	if v, _, _ := r.enter(now); v == nil {
+	if v, _ := r.enter(now); v == nil {
 		t.Error("the answer to an older call opens the region too")
 	}
 }

@@ -1,6 +1,7 @@
 package operator_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -46,6 +47,28 @@ func TestRestorePutsTheOriginalBack(t *testing.T) {
 	w.awaitGone("p")
 	w.cloudIs("sg-1", "Accept", 2)
 	w.awaitEvent("p", v1alpha1.EventRestored)
+}
+
+// TestFinalizersOfOthersAreKept has more of them than the cache holds.
+func TestFinalizersOfOthersAreKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecssim.Group{ID: "sg-1", Policy: "Accept"})
+	w.policy("p", "sg-1", "Drop", restore, func(p *policy) {
+		for i := range 30 {
+			p.Finalizers = append(p.Finalizers, fmt.Sprintf("example.com/f-%d", i))
+		}
+	})
+	w.start()
+	p := w.awaitReason("p", v1alpha1.ReasonInSync)
+	if !controllerutil.ContainsFinalizer(p, v1alpha1.FinalizerRestore) || len(p.Finalizers) != 31 {
+		t.Errorf("finalizers %v", p.Finalizers)
+	}
+	w.deletePolicy("p")
+	w.await("p", "our finalizer is gone", func(p *policy) bool { return !controllerutil.ContainsFinalizer(p, v1alpha1.FinalizerRestore) })
+	if p := w.get("p"); len(p.Finalizers) != 30 {
+		t.Errorf("finalizers %v", p.Finalizers)
+	}
+	w.cloudIs("sg-1", "Accept", 2)
 }
 
 func TestRestoreAsksForNoFinalizerWhereNothingWasChanged(t *testing.T) {
