@@ -24,8 +24,8 @@ import (
 type options struct {
 	operator.Options
 
-	namespaces, secrets string
-	log                 zap.Options
+	namespaces, secrets, regions string
+	log                          zap.Options
 }
 
 func main() {
@@ -44,6 +44,7 @@ func parse(args []string) (*options, error) {
 	f.StringVar(&o.ECSEndpoint, "ecs-endpoint", "", "Endpoint of ECS, such as https://ecs-vpc.{region}.aliyuncs.com; the public one of the region by default.")
 	f.StringVar(&o.STSEndpoint, "sts-endpoint", "", "Endpoint of STS, likewise.")
 	f.BoolVar(&o.AllowInsecureEndpoints, "allow-insecure-endpoints", false, "Accept http:// endpoints beyond loopback.")
+	f.StringVar(&o.regions, "extra-regions", "", "Regions beside those that the manager knows, separated by commas; * stands for any characters, as in cn-beijing-finance-*.")
 	f.Float64Var(&o.QPS, "ecs-qps", 10, "Calls per second for each account, region and action.")
 	f.IntVar(&o.Burst, "ecs-burst", 20, "Calls at once for each account, region and action.")
 	f.DurationVar(&o.Timeout, "ecs-timeout", 10*time.Second, "Time limit of one call.")
@@ -74,7 +75,7 @@ func parse(args []string) (*options, error) {
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q: every option begins with --", f.Arg(0))
 	}
-	o.WatchNamespaces, o.SecretNamespaces = split(o.namespaces), o.secretNamespaces()
+	o.WatchNamespaces, o.SecretNamespaces, o.ExtraRegions = split(o.namespaces), o.secretNamespaces(), split(o.regions)
 	if o.LeaderElectionID == "" {
 		o.LeaderElectionID = "sgp-operator"
 		if shard := o.namespaces + "|" + o.WatchLabelSelector; shard != "|" {

@@ -21,6 +21,10 @@ func TestAWrongFlagEndsItWithOneClearLine(t *testing.T) {
 		{[]string{"start"}, "unexpected argument \"start\""},
 		{[]string{"--ecs-endpoint=http://ecs.example"}, "--ecs-endpoint: endpoint \"http://ecs.example\" is not encrypted"},
 		{[]string{"--sts-endpoint=sts"}, "--sts-endpoint: endpoint \"sts\" must begin with https://"},
+		{[]string{"--ecs-endpoint=https://ecs.{region}"}, "--ecs-endpoint: endpoint \"https://ecs.{region}\" needs a fixed domain"},
+		{[]string{"--extra-regions=CN-hangzhou"}, "--extra-regions: \"CN-hangzhou\" is not a pattern of region ids"},
+		{[]string{"--extra-regions=cn-hangzhou.evil.test"}, "--extra-regions: \"cn-hangzhou.evil.test\" is not a pattern of region ids"},
+		{[]string{"--extra-regions=cn-test-*,oss-*"}, "--extra-regions: \"oss-*\" must begin with an area of Alibaba Cloud such as cn-"},
 		{[]string{"--kubeconfig=/does/not/exist"}, "give --kubeconfig or KUBECONFIG"},
 	} {
 		err := run(t.Context(), c.args)

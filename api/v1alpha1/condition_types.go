@@ -64,8 +64,10 @@ const (
 	// product, which alone may change it. Delete the resource.
 	ReasonManagedByCloudProduct = "ManagedByCloudProduct"
 
-	// ReasonInvalidRequest says that ECS refuses a parameter, for example a
-	// region that does not exist. status.lastError names it; correct the spec.
+	// ReasonInvalidRequest says that ECS refuses a parameter, or that nothing was
+	// sent because the region is none that the operator knows (lastError's code is
+	// UnknownRegion). Correct the spec; an administrator can add a region with the
+	// manager's --extra-regions.
 	ReasonInvalidRequest = "InvalidRequest"
 
 	// ReasonAccessDenied says that ECS refuses the key, signature, token or RAM

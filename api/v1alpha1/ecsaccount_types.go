@@ -6,8 +6,6 @@ import (
 
 // ECSAccountSpec says where credentials for an Alibaba Cloud account come from,
 // who may use them, for what, and how fast.
-//
-// +kubebuilder:validation:XValidation:rule="!has(self.endpoint) || self.endpoint.matches('^https?://[A-Za-z0-9.:{}_-]+$') || self.endpoint.matches('^https?://\\\\[[0-9a-fA-F:]+\\\\](:[0-9]+)?$')",message="endpoint must be a scheme and a host, for example https://ecs-vpc.{region}.aliyuncs.com"
 type ECSAccountSpec struct {
 	// credentials says where the keys come from. Without any of its fields the
 	// manager's own are used: its environment, RRSA, or the RAM role of its ECS
@@ -39,10 +37,12 @@ type ECSAccountSpec struct {
 	// +kubebuilder:validation:items:MaxLength=100
 	AllowedSecurityGroupIDs []string `json:"allowedSecurityGroupIds,omitempty"`
 
-	// endpoint of ECS, for example https://ecs-vpc.{region}.aliyuncs.com. Without
-	// it the manager's --ecs-endpoint holds.
+	// endpoint of ECS, for example https://ecs-vpc.{region}.aliyuncs.com. What follows
+	// {region} must be a fixed domain. Without it the manager's --ecs-endpoint holds.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self == '' || self.matches('^https?://([A-Za-z0-9.-]|\\\\{region\\\\})+(:[0-9]{1,5})?$') || self.matches('^https?://\\\\[[0-9a-fA-F:.]+\\\\](:[0-9]{1,5})?$')",message="endpoint must be a scheme and a host, for example https://ecs-vpc.{region}.aliyuncs.com"
+	// +kubebuilder:validation:XValidation:rule="!self.contains('{region}') || self.matches('\\\\{region\\\\}[A-Za-z0-9-]*(\\\\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?){2,}(:[0-9]{1,5})?$')",message="endpoint needs a fixed domain after {region}, for example https://ecs-vpc.{region}.aliyuncs.com"
 	Endpoint string `json:"endpoint,omitempty"`
 
 	// rateLimit bounds the calls for this account, for each region and action.

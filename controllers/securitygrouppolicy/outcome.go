@@ -239,6 +239,10 @@ func (r *Reconciler) words(s *pass, f policy.Failure, err error) conditions.Summ
 	case policy.ManagedGroup:
 		return said(v1alpha1.ReasonManagedByCloudProduct, "The "+group+" is managed by a cloud product, which alone may change it: delete this resource")
 	case policy.Invalid:
+		if code == ecs.CodeUnknownRegion {
+			return said(v1alpha1.ReasonInvalidRequest, "spec.regionId names "+s.p.Spec.RegionID+
+				", which is no region that the operator knows, and nothing was sent: correct it in a new resource, or have an administrator add the region to the manager's --extra-regions")
+		}
 		return said(v1alpha1.ReasonInvalidRequest, "ECS refuses a parameter ("+code+"): correct the spec; status.lastError has the answer")
 	case policy.Denied:
 		return said(v1alpha1.ReasonAccessDenied, "The call was refused ("+code+"): correct the credentials or the RAM policy; status.lastError has the answer")

@@ -39,6 +39,8 @@ type Options struct {
 	SecretNamespaces []string
 	// Endpoint of ECS where an account names none.
 	Endpoint ecs.Endpoint
+	// Regions are those that may be called, whatever an account's endpoint.
+	Regions ecs.Regions
 	// AllowInsecure accepts http:// in an account's endpoint.
 	AllowInsecure bool
 	// STSEndpoint overrides the token service's; the environment's
@@ -144,7 +146,7 @@ func (r *Resolver) newSession(s source, account string) *session {
 func (r *Resolver) newLease(s settings, first *session) *lease {
 	l := &lease{settings: s, session: first}
 	l.client = ecs.New(ecs.Options{
-		Credentials: l, Endpoint: s.endpoint, Timeout: r.options.Timeout, QPS: s.qps, Burst: s.burst,
+		Credentials: l, Endpoint: s.endpoint, Regions: r.options.Regions, Timeout: r.options.Timeout, QPS: s.qps, Burst: s.burst,
 		UnderWay: r.options.UnderWay, Now: r.options.Now,
 	})
 	return l

@@ -91,6 +91,8 @@ type CredentialSource interface {
 type Options struct {
 	Credentials CredentialSource
 	Endpoint    Endpoint
+	// Regions are those that may be called, whatever the endpoint.
+	Regions Regions
 	// Timeout of one call.
 	Timeout time.Duration
 	// QPS and Burst bound the calls of each action in each region.
@@ -115,7 +117,7 @@ type Client struct {
 // stream is what ECS counts together.
 type stream struct{ region, action string }
 
-// maxIdleStreams bounds what made-up regions can leave behind.
+// maxIdleStreams bounds what regions that match a pattern can leave behind.
 const maxIdleStreams = 64
 
 // New returns a Client.
@@ -175,9 +177,12 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 	if g.OwnerAccount != "" {
 		query["OwnerAccount"] = g.OwnerAccount
 	}
+	if !c.options.Regions.Known(g.RegionID) {
+		return nil, 0, unknownRegion(action, fmt.Sprintf("region %q is not one that may be called", g.RegionID))
+	}
 	scheme, host, err := c.options.Endpoint.resolve("ecs", g.RegionID)
 	if err != nil {
-		return nil, 0, &Error{Action: action, Class: Invalid, Code: "InvalidRegionId", Message: err.Error()}
+		return nil, 0, unknownRegion(action, err.Error())
 	}
 	region := c.reach(g.RegionID)
 	switch wait, silent := region.silent(c.options.Now()); {
@@ -317,6 +322,11 @@ func outcome(failure *Error) (ratelimit.Outcome, time.Duration) {
 		return ratelimit.Lost, 0
 	}
 	return ratelimit.Answered, failure.RetryAfter
+}
+
+// unknownRegion is the failure of a call that was not made.
+func unknownRegion(action, message string) *Error {
+	return &Error{Action: action, Class: Invalid, Code: CodeUnknownRegion, Message: redact(message)}
 }
 
 // lost is the failure of a call that got no answer.

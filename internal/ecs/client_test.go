@@ -110,6 +110,22 @@ func TestObserveAndModify(t *testing.T) {
 	}
 }
 
+func TestNothingIsSentToARegionThatNobodyKnows(t *testing.T) {
+	for _, region := range []string{"oss-cn-hangzhou", "cn-hangzhou.evil.test", "cn-invented-7", ""} {
+		t.Run(region, func(t *testing.T) {
+			c, sim := newClient(t)
+			g := ecs.Group{RegionID: region, SecurityGroupID: "sg-1"}
+			_, _, err := c.Observe(t.Context(), g, ratelimit.Edit)
+			_ = wantError(t, err, ecs.Invalid, "UnknownRegion")
+			_, _, err = c.Modify(t.Context(), g, ecs.Drop, ecs.NewClientToken())
+			_ = wantError(t, err, ecs.Invalid, "UnknownRegion")
+			if calls := sim.Calls(); len(calls) != 0 {
+				t.Errorf("%d calls, the first to %q", len(calls), calls[0].Region)
+			}
+		})
+	}
+}
+
 func TestEveryKindOfWrongKeyIsDenied(t *testing.T) {
 	for code, credential := range map[string]static{
 		"InvalidAccessKeyId.NotFound":                {AccessKeyID: "LTAImarkedunknown000000", AccessKeySecret: secret},

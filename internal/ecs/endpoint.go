@@ -17,8 +17,6 @@ type Endpoint struct {
 
 const regionMark = "{region}"
 
-var regionForm = regexp.MustCompile(`^[a-z]{2,3}(-[a-z0-9]+){1,4}$`)
-
 // elsewhere are the regions of ECS whose host does not follow the pattern,
 // after the endpoint map of Alibaba Cloud's SDKs.
 var elsewhere = map[string]string{
@@ -33,9 +31,10 @@ var elsewhere = map[string]string{
 	"ap-northeast-2-pop":      "ecs.aliyuncs.com",
 }
 
-// ParseEndpoint reads an endpoint such as https://ecs-vpc.{region}.aliyuncs.com.
-// Plain http is accepted for a loopback address, and elsewhere only if
-// allowInsecure says so, because it shows every request to the network.
+// ParseEndpoint reads an endpoint such as https://ecs-vpc.{region}.aliyuncs.com. What
+// follows {region} must be a domain of its own, so that whoever names a region does not
+// choose whose host it is. Plain http is accepted for a loopback address, and elsewhere
+// only if allowInsecure says so, because it shows every request to the network.
 func ParseEndpoint(text string, allowInsecure bool) (Endpoint, error) {
 	if text == "" {
 		return Endpoint{}, nil
@@ -49,10 +48,12 @@ func ParseEndpoint(text string, allowInsecure bool) (Endpoint, error) {
 		return Endpoint{}, fmt.Errorf("endpoint %q must be a scheme and a host only: credentials do not belong there", u.Redacted())
 	case u.Scheme != "http" && u.Scheme != "https":
 		return Endpoint{}, fmt.Errorf("endpoint %q must begin with https:// (or http:// for a loopback address)", text)
-	case u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
+	case strings.TrimSuffix(u.RequestURI(), "/") != "" || u.Fragment != "":
 		return Endpoint{}, fmt.Errorf("endpoint %q must be a scheme and a host only, such as https://ecs.{region}.aliyuncs.com", text)
 	case !hostForm.MatchString(u.Host):
 		return Endpoint{}, fmt.Errorf("endpoint %q has no valid host name", text)
+	case !ownDomain(text):
+		return Endpoint{}, fmt.Errorf("endpoint %q needs a fixed domain after {region}, such as https://ecs.{region}.aliyuncs.com", text)
 	case u.Scheme == "http" && !loopback(u.Hostname()) && !allowInsecure:
 		return Endpoint{}, fmt.Errorf("endpoint %q is not encrypted: use https://, or start the manager with --allow-insecure-endpoints", text)
 	}
@@ -61,6 +62,15 @@ func ParseEndpoint(text string, allowInsecure bool) (Endpoint, error) {
 }
 
 var hostForm = regexp.MustCompile(`^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]{1,5})?$`)
+
+// afterRegion is the rest of the label that holds {region}, and a domain.
+var afterRegion = regexp.MustCompile(`^[A-Za-z0-9-]*(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?){2,}(:[0-9]{1,5})?/?$`)
+
+// ownDomain tells whether an endpoint names its domain whatever the region is.
+func ownDomain(text string) bool {
+	last := strings.LastIndex(text, regionMark)
+	return last < 0 || afterRegion.MatchString(text[last+len(regionMark):])
+}
 
 func loopback(host string) bool {
 	if host == "localhost" {

@@ -15,6 +15,9 @@ func TestEndpoints(t *testing.T) {
 		{"https://proxy.example:8443/", "ecs", "eu-central-1", "https://proxy.example:8443"},
 		{"http://127.0.0.1:18080", "ecs", "eu-central-1", "http://127.0.0.1:18080"},
 		{"http://localhost:1", "ecs", "eu-central-1", "http://localhost:1"},
+		{"https://ecs.{region}.example.internal:8443", "ecs", "eu-central-1", "https://ecs.eu-central-1.example.internal:8443"},
+		{"https://ecs-{region}.aliyuncs.com", "ecs", "eu-central-1", "https://ecs-eu-central-1.aliyuncs.com"},
+		{"https://{region}.ecs.{region}.aliyuncs.com", "ecs", "eu-central-1", "https://eu-central-1.ecs.eu-central-1.aliyuncs.com"},
 	} {
 		e, err := ParseEndpoint(c.text, false)
 		if err != nil {
@@ -29,15 +32,23 @@ func TestEndpoints(t *testing.T) {
 
 func TestUnusableEndpointsAreRefusedWithTheRemedy(t *testing.T) {
 	for text, remedy := range map[string]string{
-		"ecs.aliyuncs.com":            "https://",
-		"ftp://ecs.aliyuncs.com":      "https://",
-		"https://key:secret@host":     "scheme and a host only",
-		"https://host/path":           "scheme and a host only",
-		"https://host?query":          "scheme and a host only",
-		"https://":                    "host name",
-		"https://a b":                 "",
-		"http://ecs.aliyuncs.com":     "--allow-insecure-endpoints",
-		"http://127.0.0.1.evil.test/": "--allow-insecure-endpoints",
+		"ecs.aliyuncs.com":                       "https://",
+		"ftp://ecs.aliyuncs.com":                 "https://",
+		"https://key:secret@host":                "scheme and a host only",
+		"https://host/path":                      "scheme and a host only",
+		"https://host?query":                     "scheme and a host only",
+		"https://":                               "host name",
+		"https://a b":                            "",
+		"http://ecs.aliyuncs.com":                "--allow-insecure-endpoints",
+		"http://127.0.0.1.evil.test/":            "--allow-insecure-endpoints",
+		"https://{region}":                       "fixed domain",
+		"https://x.{region}":                     "fixed domain",
+		"https://ecs.{region}:443":               "fixed domain",
+		"https://ecs.com.{region}":               "fixed domain",
+		"https://ecs.{region}.com":               "fixed domain",
+		"https://ecs.{region}..com":              "fixed domain",
+		"https://aliyuncs.com.{region}/":         "fixed domain",
+		"https://ecs.{region}.aliyuncs.{region}": "such as https://ecs.{region}.aliyuncs.com",
 	} {
 		if _, err := ParseEndpoint(text, false); err == nil || !strings.Contains(err.Error(), remedy) {
 			t.Errorf("%q: %v, want a word of %q", text, err, remedy)

@@ -45,6 +45,9 @@ const (
 	CodeNoCredentials = "NoCredentials"
 	// CodeUnreachable is a call that was not made because others go unanswered.
 	CodeUnreachable = "Unreachable"
+	// CodeUnknownRegion is a call that was not made because the region is none that
+	// may be called.
+	CodeUnknownRegion = "UnknownRegion"
 	// CodeCanceled is a call that the caller gave up.
 	CodeCanceled = "Canceled"
 )

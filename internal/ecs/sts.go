@@ -107,7 +107,7 @@ func (s STS) call(ctx context.Context, action string, source *Credential, query,
 			region = "cn-hangzhou"
 		}
 		if scheme, host, err = s.Endpoint.resolve("sts", region); err != nil {
-			return nil, &Error{Action: action, Class: Invalid, Code: "InvalidRegionId", Message: err.Error()}
+			return nil, unknownRegion(action, err.Error())
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)

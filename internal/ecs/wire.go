@@ -266,9 +266,9 @@ func retryAfter(h http.Header) time.Duration {
 	return longest
 }
 
-// regions are those that ECS has answered for: only they may become a label,
-// since users can make up any number of others.
-var regions sync.Map
+// answered are the regions that ECS has answered for: only they may become a label,
+// since a pattern of an administrator lets users make up any number of others.
+var answered sync.Map
 
 func observe(action, region string, failure *Error, took time.Duration) {
 	label := "OK"
@@ -278,9 +278,9 @@ func observe(action, region string, failure *Error, took time.Duration) {
 			label = "other"
 		}
 	} else {
-		regions.Store(region, nil)
+		answered.Store(region, nil)
 	}
-	if _, known := regions.Load(region); !known {
+	if _, known := answered.Load(region); !known {
 		region = "unknown"
 	}
 	metrics.Requests.WithLabelValues(action, region, label).Inc()

@@ -4,6 +4,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -45,6 +46,8 @@ import (
 type Options struct {
 	ECSEndpoint, STSEndpoint string
 	AllowInsecureEndpoints   bool
+	// ExtraRegions are patterns of regions beside those that package ecs knows.
+	ExtraRegions []string
 	// QPS and Burst bound the calls for each account, region and action.
 	QPS   float64
 	Burst int
@@ -100,8 +103,17 @@ func (o *Options) Validate() error {
 	case o.MaxConcurrentReconciles < 1:
 		return errors.New("--max-concurrent-reconciles must be at least 1")
 	}
+	_, regionsErr := o.regions()
 	_, _, err := o.endpoints()
-	return err
+	return cmp.Or(regionsErr, err)
+}
+
+func (o *Options) regions() (ecs.Regions, error) {
+	regions, err := ecs.ParseRegions(o.ExtraRegions)
+	if err != nil {
+		return regions, fmt.Errorf("--extra-regions: %w", err)
+	}
+	return regions, nil
 }
 
 func (o *Options) endpoints() (forECS, forSTS ecs.Endpoint, err error) {
@@ -180,10 +192,14 @@ func newAccounts(mgr ctrl.Manager, o *Options) (*account.Resolver, <-chan event.
 	if err != nil {
 		return nil, nil, err
 	}
+	regions, err := o.regions()
+	if err != nil {
+		return nil, nil, err
+	}
 	changed := make(chan event.TypedGenericEvent[*v1alpha1.ECSAccount], 1024)
 	options := account.Options{
 		Cache: mgr.GetCache(), Live: mgr.GetAPIReader(), SecretNamespaces: o.SecretNamespaces,
-		Endpoint: ecsEndpoint, STSEndpoint: stsEndpoint, AllowInsecure: o.AllowInsecureEndpoints,
+		Endpoint: ecsEndpoint, STSEndpoint: stsEndpoint, Regions: regions, AllowInsecure: o.AllowInsecureEndpoints,
 		Timeout: o.Timeout, QPS: o.QPS, Burst: o.Burst, UnderWay: max(1, o.MaxConcurrentReconciles/4), RequireAccount: o.RequireAccount, Env: o.Replace.Env, Now: o.Replace.Clock.Now,
 		Changed: func(name string) {
 			select {

@@ -162,7 +162,7 @@ func newWorld(t *testing.T, groups ...ecssim.Group) *world {
 	}
 	t.Cleanup(stop)
 	w.options = operator.Options{
-		ECSEndpoint: endpoint, STSEndpoint: endpoint, QPS: 10000, Burst: 1000, Timeout: 10 * time.Second,
+		ECSEndpoint: endpoint, STSEndpoint: endpoint, ExtraRegions: []string{"cn-test-*"}, QPS: 10000, Burst: 1000, Timeout: 10 * time.Second,
 		ResyncInterval: 10 * time.Minute, MaxConcurrentReconciles: 4,
 		WatchNamespaces: []string{w.namespace}, SecretNamespaces: []string{w.namespace},
 		MetricsBindAddress: "0", HealthProbeBindAddress: "0", PprofBindAddress: "0",

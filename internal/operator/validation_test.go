@@ -105,3 +105,38 @@ func TestANewResourceHasDefaultsAndDoesNotLookHealthy(t *testing.T) {
 		t.Errorf("observedGeneration %d of a resource that nobody has looked at", p.Status.ObservedGeneration)
 	}
 }
+
+func TestAnEndpointThatLetsARegionChooseTheHostIsRefusedByTheAPIServer(t *testing.T) {
+	for endpoint, want := range map[string]string{
+		"https://ecs-vpc.{region}.aliyuncs.com":          "",
+		"https://{region}.ecs-{region}.example.internal": "",
+		"https://ecs.{region}.example.internal:8443":     "",
+		"https://ecs.example":                            "",
+		"http://127.0.0.1:18080":                         "",
+		"http://localhost:18080":                         "",
+		"https://[::1]:18080":                            "",
+		"https://{region}":                               "needs a fixed domain after {region}",
+		"https://x.{region}":                             "needs a fixed domain after {region}",
+		"https://ecs.{region}:443":                       "needs a fixed domain after {region}",
+		"https://ecs.com.{region}":                       "needs a fixed domain after {region}",
+		"https://ecs.{region}.com":                       "needs a fixed domain after {region}",
+		"https://ecs.{region}..com":                      "needs a fixed domain after {region}",
+		"https://ecs.{region}.aliyuncs.{region}":         "needs a fixed domain after {region}",
+		"https://ecs.{regions}.aliyuncs.com":             "must be a scheme and a host",
+		"https://ecs.{region}.aliyuncs.com/path":         "must be a scheme and a host",
+		"ecs.cn-hangzhou.aliyuncs.com":                   "must be a scheme and a host",
+		"https://key:secret@ecs.{region}.aliyuncs.com":   "must be a scheme and a host",
+	} {
+		t.Run(endpoint, func(t *testing.T) {
+			t.Parallel()
+			a := &v1alpha1.ECSAccount{ObjectMeta: metav1.ObjectMeta{GenerateName: "endpoint-"}, Spec: v1alpha1.ECSAccountSpec{Endpoint: endpoint}}
+			err := api.Create(t.Context(), a, client.DryRunAll)
+			switch {
+			case want == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case want != "" && (err == nil || !strings.Contains(err.Error(), "spec.endpoint") || !strings.Contains(err.Error(), want)):
+				t.Errorf("got %v\nwant a message of spec.endpoint with %q", err, want)
+			}
+		})
+	}
+}
