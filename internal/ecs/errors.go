@@ -53,7 +53,8 @@ const (
 )
 
 // classes is the table of codes. What is not in it is Unavailable: retried, and
-// shown as it is. Codes are ECS's, misspellings included.
+// shown as it is. Codes are ECS's, misspellings included. Those of the table are the
+// only ones that metrics name: an endpoint can make up any others.
 var classes = map[string]Class{
 	"InvalidSecurityGroupId.NotFound": NotFound,
 
@@ -100,6 +101,26 @@ var classes = map[string]Class{
 	"Forbidden.Unauthorized":                     Denied,
 	"Forbidden.RiskControl":                      Denied,
 	"Forbidden.NotSupportRAM":                    Denied,
+
+	"AuthenticationFail.NoPermission":      Denied, // these are of STS
+	"AuthenticationFail.OIDCToken.Invalid": Denied,
+	"EntityNotExist.Role":                  Denied,
+
+	"Throttling":          Throttled,
+	"Throttling.User":     Throttled,
+	"Throttling.Api":      Throttled,
+	"Rejected.Throttling": Throttled,
+
+	"InternalError":                        Unavailable,
+	"UnknownError":                         Unavailable,
+	"ServiceUnavailable":                   Unavailable,
+	"ServiceUnavailable.RegionMaintaining": Unavailable,
+	"OperationConflict":                    Unavailable,
+	"LastTokenProcessing":                  Unavailable,
+	"SignatureNonceUsed":                   Unavailable,
+	"IllegalTimestamp":                     Unavailable,
+	"InvalidTimeStamp.Expired":             Unavailable,
+	"InvalidTimeStamp.Format":              Unavailable,
 
 	"IdempotentParameterMismatch":          TokenRejected,
 	"IdempotenceParamNotMatch":             TokenRejected,

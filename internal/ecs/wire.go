@@ -266,23 +266,58 @@ func retryAfter(h http.Header) time.Duration {
 	return longest
 }
 
-// answered are the regions that ECS has answered for: only they may become a label,
-// since a pattern of an administrator lets users make up any number of others.
-var answered sync.Map
+// answered are the regions that ECS has answered for: only they may become a label.
+// A pattern of an administrator lets users make up any number of others, and an endpoint
+// could answer for all of them.
+var answered struct {
+	mu      sync.RWMutex
+	regions map[string]bool
+}
+
+const maxRegionLabels = 100
 
 func observe(action, region string, failure *Error, took time.Duration) {
 	label := "OK"
 	if failure != nil {
-		label = failure.Code
-		if _, listed := classes[label]; !listed && failure.Class == Unavailable && failure.HTTPStatus != 0 {
-			label = "other"
-		}
+		label = failure.label()
 	} else {
-		answered.Store(region, nil)
+		noteAnswer(region)
 	}
-	if _, known := answered.Load(region); !known {
+	answered.mu.RLock()
+	known := answered.regions[region]
+	answered.mu.RUnlock()
+	if !known {
 		region = "unknown"
 	}
 	metrics.Requests.WithLabelValues(action, region, label).Inc()
 	metrics.Duration.WithLabelValues(action, region).Observe(took.Seconds())
+}
+
+func noteAnswer(region string) {
+	answered.mu.RLock()
+	noted := answered.regions[region] || len(answered.regions) >= maxRegionLabels
+	answered.mu.RUnlock()
+	if noted {
+		return
+	}
+	answered.mu.Lock()
+	defer answered.mu.Unlock()
+	if answered.regions == nil {
+		answered.regions = map[string]bool{}
+	}
+	if len(answered.regions) < maxRegionLabels {
+		answered.regions[region] = true
+	}
+}
+
+// label is how metrics name a failure.
+func (e *Error) label() string {
+	_, listed := classes[e.Code]
+	switch {
+	case listed, e.HTTPStatus == 0, e.Code == CodeInvalidResponse:
+		return e.Code
+	case e.Class == Throttled:
+		return "Throttling"
+	}
+	return "other"
 }

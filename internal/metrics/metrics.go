@@ -12,7 +12,8 @@ import (
 
 var (
 	// Requests counts the calls to ECS and STS by what became of them. The code
-	// is OK, ECS's error code, or one of the client's own for no answer.
+	// is OK, an error code that the client's table knows, one of the client's own for
+	// no usable answer, or other.
 	Requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sgp_ecs_requests_total",
 		Help: "Calls to the cloud by action, region and error code (OK for success).",
