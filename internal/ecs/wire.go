@@ -56,12 +56,20 @@ func (a *answer) invalid(action, message string) *Error {
 // kilobytes.
 const maxBody = 1 << 20
 
+// maxHeader bounds what is read of an answer's headers.
+const maxHeader = 64 << 10
+
 const userAgent = "sgp-operator"
 
 // client keeps the connections for all accounts and regions. It follows no
 // redirect: a signed request is for the host that it was signed for.
 var client = &http.Client{
-	Transport: &http.Transport{
+	Transport:     newTransport(),
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
+func newTransport() *http.Transport {
+	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		ForceAttemptHTTP2:     true,
 		MaxIdleConns:          512,
@@ -69,8 +77,13 @@ var client = &http.Client{
 		IdleConnTimeout:       90 * time.Second,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,
-	},
-	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		// An answer of ECS has less than 2 KiB of headers; Go's own bound is 10 MiB.
+		MaxResponseHeaderBytes: maxHeader,
+		// All calls to a host share one connection of HTTP/2, which the end of a call's
+		// time does not close: without pings they would all run into one that is dead
+		// until TCP gives it up, in a quarter of an hour.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+	}
 }
 
 // exchange is what came back.
