@@ -47,7 +47,7 @@ func parse(args []string) (*options, error) {
 	f.StringVar(&o.regions, "extra-regions", "", "Regions beside those that the manager knows, separated by commas; * stands for any characters, as in cn-beijing-finance-*.")
 	f.Float64Var(&o.QPS, "ecs-qps", 10, "Calls per second for each account, region and action.")
 	f.IntVar(&o.Burst, "ecs-burst", 20, "Calls at once for each account, region and action.")
-	f.DurationVar(&o.Timeout, "ecs-timeout", 10*time.Second, "Time limit of one call.")
+	f.DurationVar(&o.Timeout, "ecs-timeout", 10*time.Second, "Time limit of one call; 30s at most, so that a reconciliation can make its calls.")
 	f.DurationVar(&o.ResyncInterval, "resync-interval", 10*time.Minute, "How often the cloud is observed where a resource says nothing; 30s at least.")
 	f.IntVar(&o.MaxConcurrentReconciles, "max-concurrent-reconciles", 16, "Number of resources worked on at the same time.")
 	f.StringVar(&o.namespaces, "watch-namespaces", "", "Namespaces of the resources that this manager owns, separated by commas; all by default.")

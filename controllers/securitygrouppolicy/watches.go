@@ -24,6 +24,7 @@ import (
 	"github.com/sgp-operator/sgp-operator/internal/account"
 	"github.com/sgp-operator/sgp-operator/internal/claims"
 	"github.com/sgp-operator/sgp-operator/internal/conditions"
+	"github.com/sgp-operator/sgp-operator/internal/ecs"
 	"github.com/sgp-operator/sgp-operator/internal/metrics"
 	"github.com/sgp-operator/sgp-operator/internal/policy"
 )
@@ -31,6 +32,11 @@ import (
 // passLimit ends a pass that hangs: three calls, their waits for the rate and the
 // writes.
 const passLimit = 2 * time.Minute
+
+// LongestCall is the highest time limit of one call with which all that a pass does
+// fits into its own: a change that was made is not to lose its record. A quarter of a
+// minute is left for the writes.
+const LongestCall = (passLimit-15*time.Second)/3 - ecs.MaxWait
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 

@@ -134,7 +134,7 @@ func New(options Options) *Client {
 // Observe reads the inner access policy of a group, Accept or Drop. A wait other than
 // zero says that nothing was sent, and when to come back to stay below the rate limit.
 func (c *Client) Observe(ctx context.Context, g Group, p ratelimit.Priority) (policy string, wait time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout+maxWait)
+	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout+MaxWait)
 	defer cancel()
 	answer, wait, err := c.call(ctx, ActionObserve, g, p, map[string]string{
 		// The policy stands beside the rules, which cannot be left out: these
@@ -156,7 +156,7 @@ func (c *Client) Observe(ctx context.Context, g Group, p ratelimit.Priority) (po
 // Repeated with the same client token it has no second effect, and returns the
 // first one's request id. A wait other than zero says that nothing was sent.
 func (c *Client) Modify(ctx context.Context, g Group, policy, clientToken string) (requestID string, wait time.Duration, err error) {
-	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout+maxWait)
+	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout+MaxWait)
 	defer cancel()
 	answer, wait, err := c.call(ctx, ActionModify, g, ratelimit.Finish, map[string]string{
 		"InnerAccessPolicy": policy,
@@ -222,8 +222,8 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 }
 
 const (
-	// maxWait bounds how long a reconciliation that has begun waits for its next token.
-	maxWait = 5 * time.Second
+	// MaxWait bounds how long a reconciliation that has begun waits for its next token.
+	MaxWait = 5 * time.Second
 	// brief is how long anybody waits for room at a time: where calls take longer than
 	// that, whoever finds none gives way to others.
 	brief = 250 * time.Millisecond
@@ -232,7 +232,7 @@ const (
 // admit gives a token and room in the region. Where the reconciliation has begun it
 // waits for a token; everybody else is told when to come back.
 func (c *Client) admit(ctx context.Context, region *reach, governor *ratelimit.Governor, action string, g Group, p ratelimit.Priority) (*visit, time.Duration, error) {
-	deadline := c.options.Now().Add(maxWait)
+	deadline := c.options.Now().Add(MaxWait)
 	for token := false; ; {
 		var wait, waited time.Duration
 		if !token {

@@ -96,8 +96,8 @@ func (o *Options) Validate() error {
 	switch {
 	case o.QPS <= 0 || o.Burst < 1:
 		return errors.New("--ecs-qps must be above 0 and --ecs-burst at least 1")
-	case o.Timeout < time.Second:
-		return errors.New("--ecs-timeout must be at least 1s")
+	case o.Timeout < time.Second || o.Timeout > securitygrouppolicy.LongestCall:
+		return fmt.Errorf("--ecs-timeout must be between 1s and %v", securitygrouppolicy.LongestCall)
 	case o.ResyncInterval < 30*time.Second:
 		return errors.New("--resync-interval must be at least 30s")
 	case o.MaxConcurrentReconciles < 1:
