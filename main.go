@@ -10,9 +10,11 @@ import (
 	"hash/fnv"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/labels"
 	ctrl "sigs.k8s.io/controller-runtime"
 	clientconfig "sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -76,15 +78,33 @@ func parse(args []string) (*options, error) {
 		return nil, fmt.Errorf("unexpected argument %q: every option begins with --", f.Arg(0))
 	}
 	o.WatchNamespaces, o.SecretNamespaces, o.ExtraRegions = split(o.namespaces), o.secretNamespaces(), split(o.regions)
-	if o.LeaderElectionID == "" {
-		o.LeaderElectionID = "sgp-operator"
-		if shard := o.namespaces + "|" + o.WatchLabelSelector; shard != "|" {
-			h := fnv.New32a()
-			_, _ = h.Write([]byte(shard))
-			o.LeaderElectionID += fmt.Sprintf("-%08x", h.Sum32())
-		}
+	if err := o.nameShard(); err != nil {
+		return nil, err
 	}
 	return o, o.Validate()
+}
+
+// nameShard gives the managers of a shard one lease, however each writes which
+// resources are its own.
+func (o *options) nameShard() error {
+	selector, err := labels.Parse(o.WatchLabelSelector)
+	if err != nil {
+		return fmt.Errorf("--watch-label-selector: %w", err)
+	}
+	// Values and labels are sorted by String; of "=" and "==" one is left.
+	o.WatchLabelSelector = strings.ReplaceAll(selector.String(), "==", "=")
+	slices.Sort(o.WatchNamespaces)
+	o.WatchNamespaces = slices.Compact(o.WatchNamespaces)
+	if o.LeaderElectionID != "" {
+		return nil
+	}
+	o.LeaderElectionID = "sgp-operator"
+	if o.Sharded() {
+		h := fnv.New32a()
+		_, _ = h.Write([]byte(strings.Join(o.WatchNamespaces, ",") + "|" + o.WatchLabelSelector))
+		o.LeaderElectionID += fmt.Sprintf("-%08x", h.Sum32())
+	}
+	return nil
 }
 
 // secretNamespaces are those that the flag names, or else the manager's own.

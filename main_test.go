@@ -18,6 +18,7 @@ func TestAWrongFlagEndsItWithOneClearLine(t *testing.T) {
 		{[]string{"--resync-interval=often"}, "resync-interval"},
 		{[]string{"--ecs-timeout=1ms"}, "--ecs-timeout must be between 1s and 30s"},
 		{[]string{"--ecs-timeout=31s"}, "--ecs-timeout must be between 1s and 30s"},
+		{[]string{"--watch-label-selector=a in"}, "--watch-label-selector: "},
 		{[]string{"--max-concurrent-reconciles=0"}, "--max-concurrent-reconciles must be at least 1"},
 		{[]string{"start"}, "unexpected argument \"start\""},
 		{[]string{"--ecs-endpoint=http://ecs.example"}, "--ecs-endpoint: endpoint \"http://ecs.example\" is not encrypted"},
@@ -42,16 +43,51 @@ func TestTheSDKsDebugOutputIsRefused(t *testing.T) {
 	}
 }
 
+func TestTheSameShardHasTheSameLeaseHoweverItIsWritten(t *testing.T) {
+	for _, same := range [][][]string{
+		{{"--watch-namespaces=a,b"}, {"--watch-namespaces=b,a"}, {"--watch-namespaces= b , a,a,"}},
+		{{"--watch-label-selector=shard in (a,b),tier=x"}, {"--watch-label-selector=tier = x, shard in (b, a)"}, {"--watch-label-selector=tier==x,shard in (a,b)"}},
+		{{}, {"--watch-namespaces=,"}, {"--watch-label-selector="}},
+	} {
+		ids := map[string][]string{}
+		for _, args := range same {
+			o, err := parse(args)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids[o.LeaderElectionID] = append(ids[o.LeaderElectionID], fmt.Sprint(args))
+		}
+		if len(ids) != 1 {
+			t.Errorf("leases of their own: %v", ids)
+		}
+	}
+}
+
+// TestAnInstalledShardKeepsItsLease is for upgrades: while the old and the new manager
+// run side by side, both must take the same one.
+func TestAnInstalledShardKeepsItsLease(t *testing.T) {
+	for arg, want := range map[string]string{
+		"--watch-namespaces=team-a":                                     "sgp-operator-d577149e",
+		"--watch-namespaces=team-a,team-b":                              "sgp-operator-ee9c4638",
+		"--watch-label-selector=ecs.alibabacloud.com/shard=a":           "sgp-operator-6c86bf75",
+		"--watch-label-selector=ecs.alibabacloud.com/shard notin (a,b)": "sgp-operator-5b0e2e15",
+	} {
+		if o, err := parse([]string{arg}); err != nil || o.LeaderElectionID != want {
+			t.Errorf("%s: %s, %v; want %s", arg, o.LeaderElectionID, err, want)
+		}
+	}
+}
+
 func TestEachShardHasALeaseOfItsOwn(t *testing.T) {
 	ids := map[string][]string{}
-	for _, args := range [][]string{nil, {"--watch-label-selector=shard=a"}, {"--watch-label-selector=shard=b"}, {"--watch-namespaces=a"}} {
+	for _, args := range [][]string{nil, {"--watch-label-selector=shard=a"}, {"--watch-label-selector=shard=b"}, {"--watch-namespaces=a"}, {"--watch-namespaces=a", "--watch-label-selector=shard=a"}} {
 		o, err := parse(args)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ids[o.LeaderElectionID] = append(ids[o.LeaderElectionID], fmt.Sprint(args))
 	}
-	if len(ids) != 4 {
+	if len(ids) != 5 {
 		t.Errorf("shared leases: %v", ids)
 	}
 }
