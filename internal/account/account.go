@@ -120,6 +120,12 @@ func (l *lease) current() *session {
 	return l.session
 }
 
+func (l *lease) use(s *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.session = s
+}
+
 // New returns a Resolver. An error names what in the environment cannot be used.
 func New(options Options) (*Resolver, error) {
 	sts, err := stsFromEnvironment(options)
@@ -240,7 +246,7 @@ func (r *Resolver) Forget(name string) {
 func (r *Resolver) lease(ctx context.Context, a *v1alpha1.ECSAccount) (*lease, error) {
 	secretVersion, err := r.secretVersion(ctx, a)
 	if _, gone := errors.AsType[*NotReadyError](err); gone {
-		r.Forget(a.Name)
+		r.dropKeys(a.Name, err)
 	}
 	if err != nil {
 		return nil, err
@@ -266,22 +272,34 @@ func (r *Resolver) renewLease(name, version string, s settings, from source, err
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.leases[name]
+	if err != nil {
+		from = absent{err}
+	}
 	switch {
 	case l != nil && l.version == version:
 		return l, l.err
+	case l != nil && l.client != nil && (err != nil || l.settings == s):
+		// The client keeps what its governors have learnt; the old keys are not kept.
+		l.use(r.newSession(from, name))
 	case err != nil:
-		l = &lease{session: r.newSession(from, name)} // the old keys are kept no longer
-	case l != nil && l.client != nil && l.settings == s:
-		// The client keeps what its governors have learnt.
-		l.mu.Lock()
-		l.session = r.newSession(from, name)
-		l.mu.Unlock()
+		l = &lease{session: r.newSession(from, name)}
 	default:
 		l = r.newLease(s, r.newSession(from, name))
 	}
 	l.version, l.err = version, err
 	r.leases[name] = l
 	return l, err
+}
+
+// dropKeys forgets the keys of an account whose Secret is gone, for the reason that why
+// gives. Its client stays: the Secret may come back, and ECS counts on meanwhile.
+func (r *Resolver) dropKeys(name string, why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l := r.leases[name]; l != nil {
+		l.version = ""
+		l.use(r.newSession(absent{why}, name))
+	}
 }
 
 func (r *Resolver) known(name, version string) *lease {

@@ -199,14 +199,64 @@ func TestADeletedSecretIsUsedNoLonger(t *testing.T) {
 	}
 	_, _, err := w.Client(t.Context(), policy("prod", "sg-1"))
 	wantNotReady(t, err, "sgp-system/keys does not exist")
-	if len(w.leases) != 0 {
-		t.Error("its keys are still kept")
-	}
+	w.keepsNoKeys(t)
 	if err := w.cluster.Create(t.Context(), keySecretOf(keyID, keySecret)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.observe(t, policy("prod", "sg-1")); err != nil {
 		t.Error(err)
+	}
+}
+
+// keepsNoKeys holds a call that is under way against what is left of an account.
+func (w *world) keepsNoKeys(t *testing.T) {
+	t.Helper()
+	if l := w.leases["prod"]; l != nil {
+		got, err := l.Credential(t.Context())
+		if got != (ecs.Credential{}) || err == nil {
+			t.Errorf("its keys are still kept: %v", err)
+		}
+	}
+}
+
+// What a client has learnt of ECS's rate would be lost with it, and the account would
+// begin at the full rate again.
+func TestASecretThatIsMadeAnewIsUsedByTheSameClient(t *testing.T) {
+	t.Parallel()
+	for name, loseKeys := range map[string]func(*testing.T, *world){
+		"deleted": func(t *testing.T, w *world) {
+			if err := w.cluster.Delete(t.Context(), keySecretOf("", "")); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"emptied": func(t *testing.T, w *world) { w.rotate(t, "", "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := prodWithSecret(t, keyID, keySecret)
+			before := w.client(t)
+			if _, err := w.observe(t, policy("prod", "sg-1")); err != nil {
+				t.Fatal(err)
+			}
+			loseKeys(t, w)
+			_, _, err := w.Client(t.Context(), policy("prod", "sg-1"))
+			wantNotReady(t, err, "sgp-system/keys")
+			w.keepsNoKeys(t)
+			made := keySecretOf(keyID, keySecret)
+			if err := client.IgnoreNotFound(w.cluster.Delete(t.Context(), made)); err != nil {
+				t.Fatal(err)
+			}
+			made.ResourceVersion, made.UID = "", "anew"
+			if err := w.cluster.Create(t.Context(), made); err != nil {
+				t.Fatal(err)
+			}
+			if w.client(t) != before {
+				t.Error("another client")
+			}
+			if _, err := w.observe(t, policy("prod", "sg-1")); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

@@ -24,6 +24,11 @@ func (f fixed) fetch(context.Context) (ecs.Temporary, error) {
 	return ecs.Temporary{Credential: ecs.Credential(f)}, nil
 }
 
+// absent is a key that there is not, and why.
+type absent struct{ why error }
+
+func (a absent) fetch(context.Context) (ecs.Temporary, error) { return ecs.Temporary{}, a.why }
+
 // oidc is RRSA: a role taken on with the token that the cluster keeps in a file.
 type oidc struct {
 	sts         ecs.STS
