@@ -140,11 +140,13 @@ func (s benchStatus) Update(_ context.Context, o client.Object, _ ...client.SubR
 
 type benchCredential struct{}
 
-func (benchCredential) Credential(context.Context) (ecs.Credential, error) {
+func (benchCredential) Credential(context.Context, string) (ecs.Credential, error) {
 	return ecs.Credential{AccessKeyID: "LTAIbenchkeyid00000001", AccessKeySecret: "benchsecret0123456789abcdefghi"}, nil
 }
 
-func (benchCredential) Judge(ecs.Credential, *ecs.Error) {}
+func (benchCredential) Unused(string) {}
+
+func (benchCredential) Judge(string, ecs.Credential, *ecs.Error) {}
 
 // bench is a reconciler over one resource and its group.
 type bench struct {

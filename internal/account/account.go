@@ -107,12 +107,17 @@ type settings struct {
 }
 
 // Credential implements ecs.CredentialSource.
-func (l *lease) Credential(ctx context.Context) (ecs.Credential, error) {
-	return l.current().Credential(ctx)
+func (l *lease) Credential(ctx context.Context, region string) (ecs.Credential, error) {
+	return l.current().Credential(ctx, region)
 }
 
+// Unused implements ecs.CredentialSource.
+func (l *lease) Unused(region string) { l.current().Unused(region) }
+
 // Judge implements ecs.CredentialSource.
-func (l *lease) Judge(used ecs.Credential, failure *ecs.Error) { l.current().Judge(used, failure) }
+func (l *lease) Judge(region string, used ecs.Credential, failure *ecs.Error) {
+	l.current().Judge(region, used, failure)
+}
 
 func (l *lease) current() *session {
 	l.mu.RLock()
@@ -216,8 +221,9 @@ func NameFor(p *v1alpha1.SecurityGroupPolicy) string {
 	return v1alpha1.DefaultAccountName
 }
 
-// Check has Alibaba Cloud say whose the credentials of an account are. An answer,
-// good or bad, is what resources that use it are told from then on.
+// Check has Alibaba Cloud say whose the credentials of an account are. Where a region
+// refuses them as well, resources of all regions are told of a refusal from then on,
+// until the next check.
 func (r *Resolver) Check(ctx context.Context, a *v1alpha1.ECSAccount) (accountID string, err error) {
 	l, err := r.lease(ctx, a)
 	if err != nil {
@@ -230,7 +236,7 @@ func (r *Resolver) Check(ctx context.Context, a *v1alpha1.ECSAccount) (accountID
 	}
 	id, err := r.sts.CallerAccount(ctx, credential)
 	failure, _ := errors.AsType[*ecs.Error](err)
-	session.Judge(credential, failure)
+	session.judgeByTokenService(credential, failure)
 	return id, err
 }
 

@@ -112,16 +112,16 @@ func TestACallUnderWayDuringARotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := w.leases["prod"]
-	old, err := l.Credential(t.Context())
+	old, err := l.Credential(t.Context(), region)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.rotate(t, otherID, otherSecret)
 	w.client(t)
 	for range breakerLimit {
-		l.Judge(old, refusal())
+		l.Judge(region, old, refusal())
 	}
-	if got, err := l.Credential(t.Context()); err != nil || got.AccessKeyID != otherID {
+	if got, err := l.Credential(t.Context(), region); err != nil || got.AccessKeyID != otherID {
 		t.Errorf("the end of the old key is held against the new one: %v", err)
 	}
 }

@@ -25,32 +25,29 @@ const (
 	// refreshPause is how long a failed renewal is not tried again while the old
 	// credential still holds.
 	refreshPause = 30 * time.Second
-	// breakerPause is how long nothing is sent with a credential that was refused,
-	// nor fetched where fetching failed: then one request tries again.
-	breakerPause = 30 * time.Second
-	// breakerLimit is how many refusals in a row open the breaker: a few, so that
-	// one resource whose user asks again and again is not answered from memory.
-	breakerLimit = 5
 )
 
 // session keeps the credential of one source fresh: one fetch at a time however
 // many ask, renewed before it ends, the old one used until its end when a renewal
-// fails. It is a circuit breaker too: a credential that is refused is not tried
-// by every resource of its account.
+// fails. A source that fails is not asked by everybody, and a credential that is
+// refused is not tried by everybody: see breaker.
 type session struct {
 	source  source
 	timeout time.Duration
 	now     func() time.Time
-	// changed is told of the first refusal, and of its end. It must not block.
+	// changed is told of the first refusal in a region, of the source's first failure,
+	// and of its end. It must not block.
 	changed func()
 	flight  singleflight.Group
 
 	mu      sync.Mutex
 	held    ecs.Temporary
 	renewAt time.Time
-	refused error     // the last refusal, until the credential is accepted
-	times   int       // refusals in a row; from breakerLimit on the breaker is open
-	tryAt   time.Time // when the next one may try, while it is
+	breaker breaker
+
+	failed error     // the source's last failure, until it has a credential
+	times  int       // failures in a row; from breakerLimit on the source is left alone
+	tryAt  time.Time // when the next one may ask it, then
 }
 
 func newSession(s source, timeout time.Duration, now func() time.Time, changed func()) *session {
@@ -58,7 +55,29 @@ func newSession(s source, timeout time.Duration, now func() time.Time, changed f
 }
 
 // Credential implements ecs.CredentialSource.
-func (s *session) Credential(ctx context.Context) (ecs.Credential, error) {
+func (s *session) Credential(ctx context.Context, region string) (ecs.Credential, error) {
+	s.mu.Lock()
+	refused := s.breaker.mayTry(region, s.now())
+	s.mu.Unlock()
+	if refused != nil {
+		return ecs.Credential{}, refused
+	}
+	c, err := s.credential(ctx)
+	if err != nil {
+		s.Unused(region)
+	}
+	return c, err
+}
+
+// Unused implements ecs.CredentialSource.
+func (s *session) Unused(region string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.breaker.giveBack(region)
+}
+
+// credential is Credential wherever it is used.
+func (s *session) credential(ctx context.Context) (ecs.Credential, error) {
 	held, valid, err := s.present()
 	if err != nil {
 		return ecs.Credential{}, err
@@ -84,13 +103,13 @@ func (s *session) Credential(ctx context.Context) (ecs.Credential, error) {
 	}
 }
 
-// probe is Credential for the one who is to find out whether the credential works
-// again: it is not held back by the breaker.
+// probe is for the one who is to find out whether the credential works again: nothing
+// holds it back.
 func (s *session) probe(ctx context.Context) (ecs.Credential, error) {
 	s.mu.Lock()
 	s.tryAt = time.Time{}
 	s.mu.Unlock()
-	return s.Credential(ctx)
+	return s.credential(ctx)
 }
 
 // present is the credential held, if it can be used without asking its source.
@@ -100,7 +119,7 @@ func (s *session) present() (held ecs.Credential, usable bool, err error) {
 	defer s.mu.Unlock()
 	if s.times >= breakerLimit {
 		if now.Before(s.tryAt) {
-			return ecs.Credential{}, false, s.refused
+			return ecs.Credential{}, false, s.failed
 		}
 		s.tryAt = now.Add(breakerPause) // this one tries; the others wait for it
 	}
@@ -128,8 +147,12 @@ func (s *session) renew(ctx context.Context) (ecs.Credential, error) {
 		return s.held.Credential, nil
 	}
 	if err != nil {
-		s.open(now, err)
+		s.fail(now, err)
 		return ecs.Credential{}, err
+	}
+	if s.failed != nil {
+		s.failed, s.times = nil, 0
+		s.tell()
 	}
 	s.held, s.renewAt = fresh, time.Time{}
 	if !fresh.Expiration.IsZero() {
@@ -139,32 +162,57 @@ func (s *session) renew(ctx context.Context) (ecs.Credential, error) {
 }
 
 // Judge implements ecs.CredentialSource.
-func (s *session) Judge(used ecs.Credential, failure *ecs.Error) {
-	now := s.now()
+func (s *session) Judge(region string, used ecs.Credential, failure *ecs.Error) {
+	s.judge(used, failure, func(accepted bool) (news bool) {
+		if accepted {
+			return s.breaker.accept(region)
+		}
+		return s.breaker.refuse(region, s.now(), failure)
+	})
+}
+
+// judgeByTokenService is Judge for a request to the token service, which knows whether
+// a key is good at all. It is made by whoever shows what comes of it.
+func (s *session) judgeByTokenService(used ecs.Credential, failure *ecs.Error) {
+	s.judge(used, failure, func(accepted bool) (news bool) {
+		switch {
+		case accepted:
+			s.breaker.acquit()
+		case s.held != (ecs.Temporary{}): // else its source has another one
+			s.breaker.condemn(s.now(), failure)
+		}
+		return false
+	})
+}
+
+// judge notes what an answer says of the credential, if it says anything.
+func (s *session) judge(used ecs.Credential, failure *ecs.Error, note func(accepted bool) (news bool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case used != s.held.Credential:
-		// It was renewed meanwhile: this says nothing of the present one.
-	case failure.RefusesCredential():
-		if !s.held.Expiration.IsZero() {
-			s.held = ecs.Temporary{} // the source may have a better one
-		}
-		s.open(now, failure)
-	case s.refused != nil && (failure == nil || failure.HTTPStatus != 0 && failure.Code != ecs.CodeInvalidResponse):
-		s.refused, s.times = nil, 0
+	refused := failure.RefusesCredential()
+	answered := failure == nil || failure.HTTPStatus != 0 && failure.Code != ecs.CodeInvalidResponse
+	if used != s.held.Credential || !refused && !answered {
+		return // it was renewed meanwhile, or nobody knows what became of the request
+	}
+	if refused && !s.held.Expiration.IsZero() {
+		s.held = ecs.Temporary{} // the source may have a better one
+	}
+	if note(!refused) {
 		s.tell()
 	}
 }
 
-// open counts a refusal, and keeps everybody from trying for a while when there
-// are many. The caller holds the lock.
-func (s *session) open(now time.Time, err error) {
-	first := s.refused == nil
+// fail counts a failure of the source, and keeps everybody from asking it for a while
+// when there are many. The caller holds the lock.
+func (s *session) fail(now time.Time, err error) {
+	first := s.failed == nil
 	s.times++
-	s.refused, s.tryAt = err, now.Add(breakerPause)
-	if e, ok := errors.AsType[*ecs.Error](err); ok && (e.Class == ecs.Unavailable || e.Class == ecs.Throttled) {
-		s.tryAt = now.Add(breakerPause / 10) // it may pass: a timeout of the token service
+	s.failed, s.tryAt = err, now.Add(breakerPause)
+	if e, ok := errors.AsType[*ecs.Error](err); ok {
+		s.failed = heldBack(e, afterFailure)
+		if e.Class == ecs.Unavailable || e.Class == ecs.Throttled {
+			s.tryAt = now.Add(breakerPause / 10) // it may pass: a timeout of the token service
+		}
 	}
 	if first {
 		s.tell()

@@ -65,7 +65,7 @@ func newScripted(life time.Duration) (*session, *scripted, *clock) {
 // wantKey asks the session and checks which of the source's keys it gives.
 func wantKey(t *testing.T, s *session, fetch int) ecs.Credential {
 	t.Helper()
-	got, err := s.Credential(t.Context())
+	got, err := s.Credential(t.Context(), region)
 	if want := fmt.Sprint("key-", fetch); err != nil || got.AccessKeyID != want {
 		t.Fatalf("got %s, %v; want %s", got.AccessKeyID, err, want)
 	}
@@ -80,7 +80,7 @@ func TestManyFirstAskersMakeOneFetch(t *testing.T) {
 		var askers sync.WaitGroup
 		for range 1000 {
 			askers.Go(func() {
-				if got, err := s.Credential(t.Context()); err != nil || got.AccessKeyID != "key-1" {
+				if got, err := s.Credential(t.Context(), region); err != nil || got.AccessKeyID != "key-1" {
 					t.Errorf("got %s, %v", got.AccessKeyID, err)
 				}
 			})
@@ -137,12 +137,12 @@ func TestTheOldOneHoldsWhileRenewalFails(t *testing.T) {
 		}
 		c.Advance(refreshPause)
 	}
-	if got, err := s.Credential(t.Context()); err == nil || err.Error() != "the token service is away" || got != (ecs.Credential{}) {
+	if got, err := s.Credential(t.Context(), region); err == nil || err.Error() != "the token service is away" || got != (ecs.Credential{}) {
 		t.Errorf("after its end: %v, %v; want the failure", got.AccessKeyID, err)
 	}
 	source.fail(nil)
 	c.Advance(breakerPause)
-	if _, err := s.Credential(t.Context()); err != nil {
+	if _, err := s.Credential(t.Context(), region); err != nil {
 		t.Errorf("the token service is back: %v", err)
 	}
 }
@@ -169,14 +169,14 @@ func TestWhoGivesUpGetsAwayAtOnce(t *testing.T) {
 		var askers sync.WaitGroup
 		askers.Go(func() {
 			began := time.Now()
-			if _, err := s.Credential(hasty); !errors.Is(err, context.Canceled) || time.Since(began) != 0 {
+			if _, err := s.Credential(hasty, region); !errors.Is(err, context.Canceled) || time.Since(began) != 0 {
 				t.Errorf("after %v: %v", time.Since(began), err)
 			}
 		})
 		synctest.Wait()
 		// Who asked first does not take the fetch with him.
 		askers.Go(func() {
-			if _, err := s.Credential(t.Context()); err != nil {
+			if _, err := s.Credential(t.Context(), region); err != nil {
 				t.Error(err)
 			}
 		})
@@ -186,7 +186,7 @@ func TestWhoGivesUpGetsAwayAtOnce(t *testing.T) {
 		if n := source.count(); n != 1 {
 			t.Errorf("%d fetches, want 1", n)
 		}
-		if _, err := s.Credential(hasty); err != nil {
+		if _, err := s.Credential(hasty, region); err != nil {
 			t.Errorf("what is there needs no waiting: %v", err)
 		}
 	})
@@ -198,7 +198,7 @@ func TestAFetchHasATimeLimit(t *testing.T) {
 		s, source, _ := newScripted(time.Hour)
 		source.delay = time.Hour
 		began := time.Now()
-		_, err := s.Credential(t.Context())
+		_, err := s.Credential(t.Context(), region)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != time.Minute {
 			t.Errorf("after %v: %v; want a minute", time.Since(began), err)
 		}

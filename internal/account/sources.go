@@ -61,7 +61,7 @@ func (a *assumed) fetch(ctx context.Context) (ecs.Temporary, error) {
 	}
 	fresh, err := a.sts.AssumeRole(ctx, with, a.role)
 	failure, _ := errors.AsType[*ecs.Error](err)
-	a.from.Judge(with, failure)
+	a.from.judgeByTokenService(with, failure)
 	return fresh, err
 }
 

@@ -79,12 +79,13 @@ func (Credential) GoString() string { return hidden }
 
 // CredentialSource gives the credential for the next request.
 type CredentialSource interface {
-	// Credential returns it. An error that is no *Error means that there is none,
-	// and its text must be fit to be shown.
-	Credential(ctx context.Context) (Credential, error)
-	// Judge learns what became of a request that was signed with it: an error of
-	// ECS, or nil.
-	Judge(used Credential, err *Error)
+	// Credential returns it, for one request to a region. An error that is no *Error
+	// means that there is none, and its text must be fit to be shown.
+	Credential(ctx context.Context, region string) (Credential, error)
+	// Unused learns that the request was not sent.
+	Unused(region string)
+	// Judge learns what became of the request: an error of ECS, or nil.
+	Judge(region string, used Credential, err *Error)
 }
 
 // Options of a Client.
@@ -191,7 +192,7 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 	case silent:
 		return nil, 0, unreachable(action, g.RegionID, wait)
 	}
-	credential, err := c.options.Credentials.Credential(ctx)
+	credential, err := c.options.Credentials.Credential(ctx, g.RegionID)
 	if err != nil {
 		if known, ok := errors.AsType[*Error](err); ok {
 			return nil, 0, known
@@ -201,6 +202,7 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 	governor := c.governor(stream{g.RegionID, action})
 	visit, wait, err := c.admit(ctx, region, governor, action, g, p)
 	if visit == nil {
+		c.options.Credentials.Unused(g.RegionID)
 		return nil, wait, err
 	}
 	defer region.leave(visit)
@@ -214,7 +216,10 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 	if failure == nil || failure.Code != CodeCanceled {
 		region.note(visit, failure == nil || failure.HTTPStatus != 0, c.options.Now())
 	}
-	c.options.Credentials.Judge(credential, failure)
+	if failure != nil && failure.Code == codeOfExpiredToken && g.OwnerAccount != "" {
+		failure.Class = Invalid // the message may repeat what a user wrote as the owner
+	}
+	c.options.Credentials.Judge(g.RegionID, credential, failure)
 	if failure != nil {
 		return nil, 0, failure
 	}

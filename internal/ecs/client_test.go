@@ -26,9 +26,13 @@ var group = ecs.Group{RegionID: "cn-hangzhou", SecurityGroupID: "sg-1"}
 
 type static ecs.Credential
 
-func (s static) Credential(context.Context) (ecs.Credential, error) { return ecs.Credential(s), nil }
+func (s static) Credential(context.Context, string) (ecs.Credential, error) {
+	return ecs.Credential(s), nil
+}
 
-func (static) Judge(ecs.Credential, *ecs.Error) {}
+func (static) Unused(string) {}
+
+func (static) Judge(string, ecs.Credential, *ecs.Error) {}
 
 // newClient returns a client of a simulator with one group.
 func newClient(t *testing.T, edits ...func(*ecs.Options)) (*ecs.Client, *ecssim.Server) {

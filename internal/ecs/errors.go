@@ -185,13 +185,16 @@ func (e *Error) RefusesCredential() bool {
 	return true
 }
 
-// classify finds the class of an answer. The older ECS answers an expired token
-// with the code InvalidParameter; only the message tells.
+// codeOfExpiredToken is what the older ECS answers to an expired token; only the
+// message tells it from what else the code means.
+const codeOfExpiredToken = "InvalidParameter"
+
+// classify finds the class of an answer.
 func classify(code, message string, status int) Class {
 	switch {
 	case strings.Contains(code, "Throttling"):
 		return Throttled
-	case code == "InvalidParameter" && strings.Contains(message, "SecurityToken.Expired"):
+	case code == codeOfExpiredToken && strings.Contains(message, "SecurityToken.Expired"):
 		return Denied
 	case strings.HasPrefix(code, "AuthenticationFail"), strings.HasPrefix(code, "EntityNotExist.Role"):
 		return Denied // of STS
