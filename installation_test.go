@@ -258,7 +258,7 @@ func (i *installation) managerWorks(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- run(ctx, []string{"--kubeconfig", i.manager, "--ecs-endpoint", endpoint, "--leader-elect", "--leader-election-namespace", i.namespace,
+		done <- run(ctx, []string{"--kubeconfig", i.manager, "--ecs-endpoint", endpoint, "--lend-own-credentials", "--leader-elect", "--leader-election-namespace", i.namespace,
 			"--metrics-bind-address", metrics, "--health-probe-bind-address", probes})
 	}()
 	defer func() {

@@ -27,6 +27,7 @@ type options struct {
 	operator.Options
 
 	namespaces, secrets, regions string
+	requireAccount               bool
 	log                          zap.Options
 }
 
@@ -55,7 +56,9 @@ func parse(args []string) (*options, error) {
 	f.StringVar(&o.namespaces, "watch-namespaces", "", "Namespaces of the resources that this manager owns, separated by commas; all by default.")
 	f.StringVar(&o.WatchLabelSelector, "watch-label-selector", "", "Labels of the resources that this manager owns; all by default.")
 	f.StringVar(&o.secrets, "secret-namespaces", "", "Namespaces where an ECSAccount's Secret may live, separated by commas; the manager's own by default.")
-	f.BoolVar(&o.RequireAccount, "require-account", false, "Refuse resources that would use the manager's own credentials.")
+	f.BoolVar(&o.LendOwnCredentials, "lend-own-credentials", false, "Let resources for which there is no ECSAccount use the manager's own credentials.")
+	f.BoolVar(&o.InstanceRole, "instance-role", false, "Let the manager's own credentials come from the RAM role of its node, if there are no others.")
+	f.BoolVar(&o.requireAccount, "require-account", false, "The default by now; will go away.")
 	f.BoolVar(&o.LeaderElection, "leader-elect", false, "Work only while holding the lease, for more than one replica.")
 	f.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", "", "Namespace of the lease; the manager's own in a cluster.")
 	f.StringVar(&o.LeaderElectionID, "leader-election-id", "", "Name of the lease; one for each shard (--watch-...) by default.")
@@ -80,6 +83,9 @@ func parse(args []string) (*options, error) {
 	o.WatchNamespaces, o.SecretNamespaces, o.ExtraRegions = split(o.namespaces), o.secretNamespaces(), split(o.regions)
 	if err := o.nameShard(); err != nil {
 		return nil, err
+	}
+	if o.requireAccount && o.LendOwnCredentials {
+		return nil, errors.New("--require-account and --lend-own-credentials contradict each other: remove one of them")
 	}
 	return o, o.Validate()
 }
@@ -136,7 +142,11 @@ func run(ctx context.Context, args []string) error {
 	if os.Getenv("DEBUG") != "" {
 		return errors.New("the environment variable DEBUG must not be set: Alibaba Cloud's SDK would print credentials")
 	}
-	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&o.log)))
+	log := zap.New(zap.UseFlagOptions(&o.log))
+	ctrl.SetLogger(log)
+	if o.requireAccount {
+		log.Info("--require-account is the default by now and will go away: remove it")
+	}
 	config, err := ctrl.GetConfig()
 	if err != nil {
 		return fmt.Errorf("no cluster to work on: run in one, or give --kubeconfig or KUBECONFIG: %w", err)

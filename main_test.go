@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -20,6 +22,7 @@ func TestAWrongFlagEndsItWithOneClearLine(t *testing.T) {
 		{[]string{"--ecs-timeout=31s"}, "--ecs-timeout must be between 1s and 30s"},
 		{[]string{"--watch-label-selector=a in"}, "--watch-label-selector: "},
 		{[]string{"--max-concurrent-reconciles=0"}, "--max-concurrent-reconciles must be at least 1"},
+		{[]string{"--require-account", "--lend-own-credentials"}, "--require-account and --lend-own-credentials contradict each other"},
 		{[]string{"start"}, "unexpected argument \"start\""},
 		{[]string{"--ecs-endpoint=http://ecs.example"}, "--ecs-endpoint: endpoint \"http://ecs.example\" is not encrypted"},
 		{[]string{"--sts-endpoint=sts"}, "--sts-endpoint: endpoint \"sts\" must begin with https://"},
@@ -90,4 +93,43 @@ func TestEachShardHasALeaseOfItsOwn(t *testing.T) {
 	if len(ids) != 5 {
 		t.Errorf("shared leases: %v", ids)
 	}
+}
+
+// What it asks for is the default by now.
+func TestRequireAccountIsStillAccepted(t *testing.T) {
+	for _, args := range [][]string{nil, {"--require-account"}, {"--require-account=false"}} {
+		o, err := parse(args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o.LendOwnCredentials || o.InstanceRole {
+			t.Errorf("%v: the manager's own credentials are lent, or the node's", args)
+		}
+	}
+	for flag, lines := range map[string]int{"--require-account": 1, "--require-account=false": 0} {
+		if said := stderrOf(t, func() { _ = run(t.Context(), []string{flag, "--kubeconfig=/does/not/exist"}) }); strings.Count(said, "will go away") != lines {
+			t.Errorf("%s says %q", flag, said)
+		}
+	}
+	if o, err := parse([]string{"--lend-own-credentials", "--instance-role"}); err != nil || !o.LendOwnCredentials || !o.InstanceRole {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// stderrOf is what a function writes to standard error.
+func stderrOf(t *testing.T, f func()) string {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	defer func(was *os.File) { os.Stderr = was }(os.Stderr)
+	os.Stderr = file
+	f()
+	text, err := os.ReadFile(file.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }

@@ -8,8 +8,8 @@ import (
 // who may use them, for what, and how fast.
 type ECSAccountSpec struct {
 	// credentials says where the keys come from. Without any of its fields the
-	// manager's own are used: its environment, RRSA, or the RAM role of its ECS
-	// instance.
+	// manager's own are used: its environment, RRSA, or, with --instance-role, the
+	// RAM role of its ECS instance.
 	// +optional
 	Credentials AccountCredentials `json:"credentials,omitempty"`
 

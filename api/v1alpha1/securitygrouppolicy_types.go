@@ -98,8 +98,8 @@ type SecurityGroupPolicySpec struct {
 	ResyncInterval *metav1.Duration `json:"resyncInterval,omitempty"`
 
 	// accountRef names the ECSAccount whose credentials are used. Without it the
-	// account called default is used if there is one, else the manager's own
-	// credentials.
+	// account called default is used. The manager's own credentials are used in its
+	// place only with --lend-own-credentials.
 	// +optional
 	AccountRef *AccountReference `json:"accountRef,omitempty"`
 

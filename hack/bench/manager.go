@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,10 +30,14 @@ type sample struct {
 
 // startManager starts one and waits until its caches are synced.
 func (w *world) startManager(ctx context.Context, name string, resync time.Duration) (*manager, error) {
+	lending, err := lendingFlag(ctx, w.manager)
+	if err != nil {
+		return nil, err
+	}
 	process, err := w.rig.StartManager(ctx, rig.ManagerOptions{Name: name, Binary: w.manager, Root: w.root, Kubeconfig: w.cluster.ManagerKubeconfig,
 		Endpoint: w.sim.URL(), KeyID: benchKey, Secret: benchSecret,
-		Args: []string{"--ecs-qps", strconv.FormatFloat(w.qps, 'f', -1, 64), "--ecs-burst", strconv.Itoa(w.burst),
-			"--max-concurrent-reconciles", strconv.Itoa(w.workers), "--resync-interval", resync.String()}})
+		Args: append(lending, "--ecs-qps", strconv.FormatFloat(w.qps, 'f', -1, 64), "--ecs-burst", strconv.Itoa(w.burst),
+			"--max-concurrent-reconciles", strconv.Itoa(w.workers), "--resync-interval", resync.String())})
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +46,20 @@ func (w *world) startManager(ctx context.Context, name string, resync time.Durat
 	err = m.UntilReady(ctx)
 	go m.watchMemory()
 	return m, err
+}
+
+// lendingFlag has a manager lend its own credentials. One of a commit that does not know
+// the flag does so anyway.
+func lendingFlag(ctx context.Context, binary string) ([]string, error) {
+	const flag = "lend-own-credentials"
+	help, err := exec.CommandContext(ctx, binary, "--help").Output()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s --help: %w", binary, err)
+	case !strings.Contains(string(help), flag):
+		return nil, nil
+	}
+	return []string{"--" + flag}, nil
 }
 
 // watchMemory samples the resident memory for the plot, where the system tells it.

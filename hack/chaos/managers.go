@@ -69,7 +69,7 @@ func (m *manager) run() error {
 	w := m.world
 	p, err := w.rig.StartManager(w.ctx, rig.ManagerOptions{Name: m.name, Binary: w.binary, Root: w.root, Kubeconfig: w.cluster.ManagerKubeconfig,
 		Endpoint: w.endpoint, KeyID: chaosKey, Secret: chaosSecret,
-		Args: []string{"--leader-elect", "--leader-election-namespace", rig.ManagerNamespace, "--leader-election-id", leaseName,
+		Args: []string{"--lend-own-credentials", "--leader-elect", "--leader-election-namespace", rig.ManagerNamespace, "--leader-election-id", leaseName,
 			"--ecs-timeout", callLimit.String(), "--resync-interval", resync.String(), "--ecs-qps", "200", "--ecs-burst", "200"}})
 	if err != nil {
 		return err

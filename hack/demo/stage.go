@@ -98,7 +98,7 @@ func (s *stage) startControlPlane(ctx context.Context) (err error) {
 
 func (s *stage) startManager(ctx context.Context) (err error) {
 	s.manager, err = s.rig.StartManager(ctx, rig.ManagerOptions{Name: "manager", Binary: "bin/manager", Root: ".", Kubeconfig: s.ManagerKubeconfig,
-		Endpoint: s.simulator.URL(), KeyID: demoKey, Secret: demoSecret, Args: []string{"--secret-namespaces", secretNamespace}})
+		Endpoint: s.simulator.URL(), KeyID: demoKey, Secret: demoSecret, Args: []string{"--lend-own-credentials", "--secret-namespaces", secretNamespace}})
 	if err != nil {
 		return err
 	}

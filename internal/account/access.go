@@ -37,7 +37,7 @@ func allowsNamespace(a *v1alpha1.ECSAccount, namespaceLabels map[string]string) 
 // unknown is what is said of an account that does not exist, and of one that may not
 // be used, so that nobody can tell them apart.
 func unknown(account, namespace string) string {
-	return fmt.Sprintf("ECSAccount %q cannot be used from namespace %q: it does not exist, or its allowedNamespaces does not match the namespace", account, namespace)
+	return fmt.Sprintf("ECSAccount %q cannot be used from namespace %q: it does not exist, or its allowedNamespaces does not match the namespace; ask an administrator to create or allow it, or name another in spec.accountRef", account, namespace)
 }
 
 func notReady(format string, args ...any) error {

@@ -54,9 +54,10 @@ type Options struct {
 	// UnderWay is how many callers may be in a call per account and region at the same
 	// time; any number if it is 0.
 	UnderWay int
-	// RequireAccount refuses the manager's own chain to resources that name no
-	// account.
-	RequireAccount bool
+	// LendOwn lends the manager's own chain to resources for which there is no account.
+	LendOwn bool
+	// InstanceRole lets that chain end in the RAM role of the ECS instance.
+	InstanceRole bool
 	// Env finds an environment variable.
 	Env func(string) string
 	// Now is the clock.
@@ -85,6 +86,9 @@ type Resolver struct {
 
 	mu     sync.Mutex
 	leases map[string]*lease
+	// hadDefault tells that there was a default account, missedAt since when it is gone.
+	hadDefault bool
+	missedAt   time.Time
 }
 
 // lease is what is kept of an account between calls: a client, and a session for
@@ -138,7 +142,7 @@ func New(options Options) (*Resolver, error) {
 		return nil, err
 	}
 	r := &Resolver{options: options, sts: sts, leases: map[string]*lease{}}
-	if r.chain, err = ownChain(options.Env, sts); err != nil {
+	if r.chain, err = ownChain(options.Env, sts, options.InstanceRole); err != nil {
 		r.ownErr = &NotReadyError{Reason: err.Error()}
 		return r, nil
 	}
@@ -171,12 +175,8 @@ func (r *Resolver) Client(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) 
 	switch {
 	case err != nil:
 		return nil, "", err
-	case a == nil && r.options.RequireAccount:
-		return nil, "", notReady("spec.accountRef is missing: this manager does not lend its own credentials (--require-account)")
-	case a == nil && r.ownErr != nil:
-		return nil, "", r.ownErr
 	case a == nil:
-		return r.own.client, v1alpha1.OwnAccount, nil
+		return r.lend(p)
 	}
 	namespace := &metav1.PartialObjectMetadata{}
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
@@ -196,14 +196,53 @@ func (r *Resolver) Client(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) 
 	return l.client, a.Name, nil
 }
 
-// account is the ECSAccount that a resource uses, or nil for the manager's own
-// credentials.
+// lendAfter is how long the default account has to be gone before the manager's own
+// credentials take its place: it may only be replaced, and may have refused whom they
+// would serve.
+const lendAfter = 10 * time.Minute
+
+// lend is Client for a resource without an account.
+func (r *Resolver) lend(p *v1alpha1.SecurityGroupPolicy) (*ecs.Client, string, error) {
+	switch {
+	case !r.options.LendOwn:
+		return nil, "", notReady("%s", unknown(v1alpha1.DefaultAccountName, p.Namespace))
+	case r.defaultIsMissed():
+		return nil, "", notReady("ECSAccount %q was deleted; the manager's own credentials are lent once it has been gone for %v", v1alpha1.DefaultAccountName, lendAfter)
+	case r.ownErr != nil:
+		return nil, "", r.ownErr
+	}
+	return r.own.client, v1alpha1.OwnAccount, nil
+}
+
+// defaultIsMissed tells whether the default account went away a short while ago.
+func (r *Resolver) defaultIsMissed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.options.Now()
+	if r.hadDefault {
+		r.hadDefault, r.missedAt = false, now
+	}
+	return !r.missedAt.IsZero() && now.Sub(r.missedAt) < lendAfter
+}
+
+// noteDefault remembers that there is a default account.
+func (r *Resolver) noteDefault() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hadDefault = true
+}
+
+// account is the ECSAccount that a resource uses, or nil where it names none and there
+// is no default.
 func (r *Resolver) account(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (*v1alpha1.ECSAccount, error) {
 	name := NameFor(p)
 	a := &v1alpha1.ECSAccount{}
 	err := r.options.Cache.Get(ctx, types.NamespacedName{Name: name}, a)
 	switch {
 	case err == nil:
+		if name == v1alpha1.DefaultAccountName {
+			r.noteDefault()
+		}
 		return a, nil
 	case !apierrors.IsNotFound(err):
 		return nil, fmt.Errorf("read ECSAccount %s: %w", name, err)

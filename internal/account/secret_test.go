@@ -127,28 +127,28 @@ func TestWhoseCredentials(t *testing.T) {
 		account, namespace string
 		objects            []client.Object
 		env                map[string]string
-		require            bool
+		lend               bool
 		owner              string // "" if refused
 		words              []string
 	}{
 		"the account that is named":                               {account: "prod", objects: []client.Object{account("prod", withSecret)}, env: own, owner: cloudAccount},
 		"the account called default where none is named":          {objects: []client.Object{account("default", withSecret)}, env: own, owner: cloudAccount},
-		"the manager's own where there is no default":             {objects: []client.Object{account("prod", withSecret)}, env: own, owner: otherAccount},
+		"the manager's own where it lends them, without default":  {objects: []client.Object{account("prod", withSecret)}, env: own, lend: true, owner: otherAccount},
 		"the manager's own in an account that says nothing else":  {account: "prod", objects: []client.Object{account("prod")}, env: own, owner: otherAccount},
-		"nobody's where an account must be named":                 {env: own, require: true, words: []string{"spec.accountRef is missing", "--require-account"}},
-		"default also where an account is required":               {objects: []client.Object{account("default", withSecret)}, require: true, owner: cloudAccount},
+		"nobody's where it does not, without default":             {env: own, words: []string{`ECSAccount "default" cannot be used from namespace "shop"`, "ask an administrator", "spec.accountRef"}},
+		"default also where the manager lends its own":            {objects: []client.Object{account("default", withSecret)}, env: own, lend: true, owner: cloudAccount},
 		"nobody's for an account that does not exist":             {account: "prod", env: own, words: []string{`ECSAccount "prod" cannot be used`, "it does not exist, or"}},
 		"nobody's for an account that is going":                   {account: "leaving", objects: []client.Object{leaving}, env: own, words: []string{`"leaving" is being deleted`}},
 		"nobody's for a namespace that may not use the account":   {account: "prod", namespace: "stranger", objects: []client.Object{account("prod", withSecret)}, env: own, words: []string{`"prod"`, `namespace "stranger"`}},
-		"nobody's for a namespace that may not use the default":   {namespace: "stranger", objects: []client.Object{account("default", withSecret)}, env: own, words: []string{`"default"`, `namespace "stranger"`}},
-		"nobody's where neither is there":                         {env: map[string]string{"ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true"}, words: []string{"ALIBABA_CLOUD_ACCESS_KEY_ID", "RRSA"}},
-		"the account's where the manager has none":                {account: "prod", objects: []client.Object{account("prod", withSecret)}, env: map[string]string{"ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true"}, owner: cloudAccount},
+		"nobody's for a namespace that may not use the default":   {namespace: "stranger", objects: []client.Object{account("default", withSecret)}, env: own, lend: true, words: []string{`"default"`, `namespace "stranger"`}},
+		"nobody's where neither is there":                         {lend: true, words: []string{"ALIBABA_CLOUD_ACCESS_KEY_ID", "RRSA", "--instance-role"}},
+		"the account's where the manager has none":                {account: "prod", objects: []client.Object{account("prod", withSecret)}, owner: cloudAccount},
 		"nobody's in an account that needs the manager's missing": {account: "prod", objects: []client.Object{account("prod")}, env: map[string]string{"ALIBABA_CLOUD_ACCESS_KEY_ID": keyID}, words: []string{"ALIBABA_CLOUD_ACCESS_KEY_SECRET", "only one is set"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			objects := append([]client.Object{keySecretOf(keyID, keySecret)}, tt.objects...)
-			w := newWorld(t, worldOptions{env: tt.env, objects: objects, edit: func(o *Options) { o.RequireAccount = tt.require }})
+			w := newWorld(t, worldOptions{env: tt.env, objects: objects, edit: func(o *Options) { o.LendOwn = tt.lend }})
 			p := policy(tt.account, "sg-1")
 			if tt.namespace != "" {
 				p.Namespace = tt.namespace

@@ -132,8 +132,10 @@ func (i instance) ask(ctx context.Context, method, path, header, value string) (
 }
 
 // ownChain picks the manager's own source by the SDK's environment variables, in
-// the SDK's order: a key, RRSA, the RAM role of the ECS instance.
-func ownChain(env func(string) string, sts ecs.STS) (source, error) {
+// the SDK's order: a key, RRSA, the RAM role of the ECS instance. That one is every
+// pod's on the node, and seldom made for this: it is used only where an administrator
+// says so.
+func ownChain(env func(string) string, sts ecs.STS, instanceRole bool) (source, error) {
 	id, secret := env("ALIBABA_CLOUD_ACCESS_KEY_ID"), env("ALIBABA_CLOUD_ACCESS_KEY_SECRET")
 	switch {
 	case id != "" && secret != "":
@@ -148,8 +150,8 @@ func ownChain(env func(string) string, sts ecs.STS) (source, error) {
 		}
 		return oidc{sts: sts, providerARN: provider, tokenFile: file, role: ecs.AssumedRole{RoleARN: role, SessionName: name}}, nil
 	}
-	if strings.EqualFold(env("ALIBABA_CLOUD_ECS_METADATA_DISABLED"), "true") {
-		return nil, errors.New("no credentials: set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or use RRSA")
+	if !instanceRole || strings.EqualFold(env("ALIBABA_CLOUD_ECS_METADATA_DISABLED"), "true") {
+		return nil, errors.New("the manager has no credentials of its own: set ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET, or use RRSA (the RAM role of its node needs --instance-role)")
 	}
 	return instance{base: metadataService, role: env("ALIBABA_CLOUD_ECS_METADATA")}, nil
 }

@@ -59,9 +59,10 @@ func TestWhichSourceOfItsOwnTheManagerUses(t *testing.T) {
 		return oidc{providerARN: providerARN, tokenFile: "/token", role: ecs.AssumedRole{RoleARN: roleARN, SessionName: session}}
 	}
 	for name, tt := range map[string]struct {
-		env   []map[string]string
-		want  source
-		words []string
+		env    []map[string]string
+		noNode bool // without --instance-role
+		want   source
+		words  []string
 	}{
 		"a key before anything else": {env: []map[string]string{role, {"ALIBABA_CLOUD_ACCESS_KEY_ID": keyID, "ALIBABA_CLOUD_ACCESS_KEY_SECRET": keySecret}},
 			want: fixed{AccessKeyID: keyID, AccessKeySecret: keySecret}},
@@ -72,6 +73,8 @@ func TestWhichSourceOfItsOwnTheManagerUses(t *testing.T) {
 		"the instance, role by name": {env: []map[string]string{{"ALIBABA_CLOUD_ECS_METADATA": "node"}}, want: instance{base: "http://100.100.100.200", role: "node"}},
 		"the id alone":               {env: []map[string]string{role, {"ALIBABA_CLOUD_ACCESS_KEY_ID": keyID}}, words: []string{"ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET", "only one is set"}},
 		"the secret alone":           {env: []map[string]string{{"ALIBABA_CLOUD_ACCESS_KEY_SECRET": keySecret}}, words: []string{"only one is set: set both or none"}},
+		"nothing, not the instance":  {noNode: true, words: []string{"no credentials of its own", "RRSA", "--instance-role"}},
+		"not even by name":           {noNode: true, env: []map[string]string{{"ALIBABA_CLOUD_ECS_METADATA": "node"}}, words: []string{"--instance-role"}},
 		"nothing, metadata disabled": {env: []map[string]string{{"ALIBABA_CLOUD_ECS_METADATA_DISABLED": "True"}}, words: []string{"no credentials", "RRSA"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -83,7 +86,7 @@ func TestWhichSourceOfItsOwnTheManagerUses(t *testing.T) {
 					}
 				}
 				return value
-			}, ecs.STS{})
+			}, ecs.STS{}, !tt.noNode)
 			if tt.want == nil {
 				wantWords(t, err, tt.words...)
 			} else if err != nil || got != tt.want {
@@ -290,7 +293,7 @@ func (m *metadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // onInstance is a world whose manager runs on an ECS instance.
 func onInstance(t *testing.T, role string) (*world, *metadata) {
 	t.Helper()
-	w := newWorld(t, worldOptions{env: map[string]string{"ALIBABA_CLOUD_ECS_METADATA": role}})
+	w := newWorld(t, worldOptions{env: map[string]string{"ALIBABA_CLOUD_ECS_METADATA": role}, edit: func(o *Options) { o.InstanceRole = true }})
 	m := &metadata{now: w.clock.Now, status: map[string]int{}}
 	server := httptest.NewServer(m)
 	t.Cleanup(server.Close)

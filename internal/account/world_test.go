@@ -139,7 +139,7 @@ func newWorld(t *testing.T, o worldOptions) *world {
 		Cache: w.cluster, Live: w.cluster, SecretNamespaces: []string{"sgp-system"},
 		Endpoint: endpoint, STSEndpoint: endpoint, Timeout: 20 * time.Second, QPS: 1e6, Burst: 1e6,
 		Env: func(name string) string { return o.env[name] },
-		Now: w.clock.Now,
+		Now: w.clock.Now, LendOwn: true,
 		Changed: func(account string) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -128,13 +128,13 @@ func TestTheDefaultAccountServesThoseThatNameNone(t *testing.T) {
 	w.awaitReason("p", v1alpha1.ReasonInSync)
 }
 
-func TestRequireAccountLendsNothing(t *testing.T) {
+func TestNothingIsLentByDefault(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ecssim.Group{ID: "sg-1", Policy: "Accept"})
-	w.options.RequireAccount = true
+	w.options.LendOwnCredentials = false
 	w.policy("p", "sg-1", "Drop")
 	w.start()
-	if p := w.awaitReason("p", v1alpha1.ReasonAccountNotReady); !strings.Contains(message(p), "spec.accountRef is missing") {
+	if p := w.awaitReason("p", v1alpha1.ReasonAccountNotReady); !strings.Contains(message(p), `ECSAccount "default"`) || !strings.Contains(message(p), "administrator") {
 		t.Errorf("message %q", message(p))
 	}
 	if n := w.sim.CallCount(""); n != 0 {

@@ -62,8 +62,9 @@ type Options struct {
 	WatchLabelSelector string
 	// SecretNamespaces are those where an account's Secret may live.
 	SecretNamespaces []string
-	// RequireAccount lends the manager's own credentials to nobody.
-	RequireAccount bool
+	// LendOwnCredentials serves resources without an account with the manager's own
+	// credentials, which may come from the RAM role of the node with InstanceRole.
+	LendOwnCredentials, InstanceRole bool
 
 	LeaderElection          bool
 	LeaderElectionNamespace string
@@ -200,7 +201,7 @@ func newAccounts(mgr ctrl.Manager, o *Options) (*account.Resolver, <-chan event.
 	options := account.Options{
 		Cache: mgr.GetCache(), Live: mgr.GetAPIReader(), SecretNamespaces: o.SecretNamespaces,
 		Endpoint: ecsEndpoint, STSEndpoint: stsEndpoint, Regions: regions, AllowInsecure: o.AllowInsecureEndpoints,
-		Timeout: o.Timeout, QPS: o.QPS, Burst: o.Burst, UnderWay: max(1, o.MaxConcurrentReconciles/4), RequireAccount: o.RequireAccount, Env: o.Replace.Env, Now: o.Replace.Clock.Now,
+		Timeout: o.Timeout, QPS: o.QPS, Burst: o.Burst, UnderWay: max(1, o.MaxConcurrentReconciles/4), LendOwn: o.LendOwnCredentials, InstanceRole: o.InstanceRole, Env: o.Replace.Env, Now: o.Replace.Clock.Now,
 		Changed: func(name string) {
 			select {
 			case changed <- event.TypedGenericEvent[*v1alpha1.ECSAccount]{Object: &v1alpha1.ECSAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}}:

@@ -165,6 +165,7 @@ func newWorld(t *testing.T, groups ...ecssim.Group) *world {
 		ECSEndpoint: endpoint, STSEndpoint: endpoint, ExtraRegions: []string{"cn-test-*"}, QPS: 10000, Burst: 1000, Timeout: 10 * time.Second,
 		ResyncInterval: 10 * time.Minute, MaxConcurrentReconciles: 4,
 		WatchNamespaces: []string{w.namespace}, SecretNamespaces: []string{w.namespace},
+		LendOwnCredentials: true, // most tests are not about accounts
 		MetricsBindAddress: "0", HealthProbeBindAddress: "0", PprofBindAddress: "0",
 	}
 	if err := api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}); err != nil {
