@@ -99,13 +99,19 @@ type AssumeRole struct {
 	SessionDuration *metav1.Duration `json:"sessionDuration,omitempty"`
 }
 
-// AllowedNamespaces chooses namespaces.
+// AllowedNamespaces chooses namespaces: all of them, or those with certain labels.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.all) && self.all) != has(self.selector)",message="allowedNamespaces must say either all: true or a selector"
 type AllowedNamespaces struct {
-	// selector matches the labels of the namespaces that may use the account; an
-	// empty selector matches all. The label kubernetes.io/metadata.name holds a
-	// namespace's name.
-	// +required
-	Selector metav1.LabelSelector `json:"selector"`
+	// all lets every namespace use the account, those that come later included.
+	// +optional
+	All bool `json:"all,omitempty"`
+	// selector matches the labels of the namespaces that may use the account. It is
+	// not empty: all says that every namespace may. The label
+	// kubernetes.io/metadata.name holds a namespace's name.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="(has(self.matchLabels) && size(self.matchLabels) > 0) || (has(self.matchExpressions) && size(self.matchExpressions) > 0)",message="selector must not be empty: name a label or an expression, or say all: true in its place"
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
 }
 
 // RateLimit bounds calls.

@@ -26,11 +26,19 @@ func allowed(a *v1alpha1.ECSAccount, namespaceLabels map[string]string, p *v1alp
 	return nil
 }
 
+// allowsNamespace takes nothing for everybody but the words for it, since an account may
+// have been stored before the API server insisted on them.
 func allowsNamespace(a *v1alpha1.ECSAccount, namespaceLabels map[string]string) bool {
-	if a.Spec.AllowedNamespaces == nil {
+	allowed := a.Spec.AllowedNamespaces
+	switch {
+	case allowed == nil || allowed.All == (allowed.Selector != nil):
+		return false
+	case allowed.All:
+		return true
+	case len(allowed.Selector.MatchLabels)+len(allowed.Selector.MatchExpressions) == 0:
 		return false
 	}
-	selector, err := metav1.LabelSelectorAsSelector(&a.Spec.AllowedNamespaces.Selector)
+	selector, err := metav1.LabelSelectorAsSelector(allowed.Selector)
 	return err == nil && selector.Matches(labels.Set(namespaceLabels))
 }
 

@@ -12,12 +12,12 @@ import (
 
 func TestWhoMayUseAnAccount(t *testing.T) {
 	t.Parallel()
-	everybody := metav1.LabelSelector{}
 	prod := metav1.LabelSelector{MatchLabels: map[string]string{"account": "prod"}}
 	byName := metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": "shop"}}
 	chosen := func(s metav1.LabelSelector) func(*v1alpha1.ECSAccountSpec) {
-		return func(a *v1alpha1.ECSAccountSpec) { a.AllowedNamespaces = &v1alpha1.AllowedNamespaces{Selector: s} }
+		return func(a *v1alpha1.ECSAccountSpec) { a.AllowedNamespaces = &v1alpha1.AllowedNamespaces{Selector: &s} }
 	}
+	all := func(a *v1alpha1.ECSAccountSpec) { a.AllowedNamespaces = &v1alpha1.AllowedNamespaces{All: true} }
 	regions := func(patterns ...string) func(*v1alpha1.ECSAccountSpec) {
 		return func(a *v1alpha1.ECSAccountSpec) { a.AllowedRegions = patterns }
 	}
@@ -31,21 +31,25 @@ func TestWhoMayUseAnAccount(t *testing.T) {
 		words  []string // of the refusal; none if it may
 	}{
 		"nobody said who":              {map[string]string{"account": "prod"}, edits{func(a *v1alpha1.ECSAccountSpec) { a.AllowedNamespaces = nil }}, []string{`"prod"`, `"shop"`, "it does not exist, or its allowedNamespaces does not match"}},
-		"everybody":                    {nil, edits{chosen(everybody)}, nil},
+		"neither all nor a selector":   {nil, edits{func(a *v1alpha1.ECSAccountSpec) { a.AllowedNamespaces = &v1alpha1.AllowedNamespaces{} }}, []string{"allowedNamespaces does not match"}},
+		"a selector of nothing":        {nil, edits{chosen(metav1.LabelSelector{})}, []string{"allowedNamespaces does not match"}},
+		"a selector of no label":       {map[string]string{"account": "prod"}, edits{chosen(metav1.LabelSelector{MatchLabels: map[string]string{}})}, []string{"allowedNamespaces does not match"}},
+		"both all and a selector":      {map[string]string{"account": "prod"}, edits{all, func(a *v1alpha1.ECSAccountSpec) { a.AllowedNamespaces.Selector = &prod }}, []string{"allowedNamespaces does not match"}},
+		"everybody":                    {nil, edits{all}, nil},
 		"the label":                    {map[string]string{"account": "prod", "more": "labels"}, edits{chosen(prod)}, nil},
 		"another label":                {map[string]string{"account": "test"}, edits{chosen(prod)}, []string{"allowedNamespaces does not match"}},
 		"no label":                     {nil, edits{chosen(prod)}, []string{"allowedNamespaces does not match"}},
 		"the name":                     {map[string]string{"kubernetes.io/metadata.name": "shop"}, edits{chosen(byName)}, nil},
 		"an expression":                {map[string]string{"account": "test"}, edits{chosen(metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "account", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"prod"}}}})}, nil},
 		"an expression without sense":  {map[string]string{"account": "prod"}, edits{chosen(metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "account", Operator: "Near"}}})}, []string{"it does not exist, or its allowedNamespaces does not match"}},
-		"the region":                   {nil, edits{chosen(everybody), regions(region)}, nil},
-		"a region like it":             {nil, edits{chosen(everybody), regions("eu-*", "cn-*")}, nil},
-		"other regions":                {nil, edits{chosen(everybody), regions("eu-*", "cn-hangzhou-*")}, []string{"region cn-hangzhou", "allowedRegions"}},
-		"the group":                    {nil, edits{chosen(everybody), groups("sg-1")}, nil},
-		"groups like it":               {nil, edits{chosen(everybody), groups("sg-*")}, nil},
-		"other groups":                 {nil, edits{chosen(everybody), groups("sg-10", "sg-1-*", "s-1")}, []string{"security group sg-1", "allowedSecurityGroupIds"}},
-		"region and group":             {nil, edits{chosen(everybody), regions("cn-*"), groups("*1")}, nil},
-		"the region, another group":    {nil, edits{chosen(everybody), regions("cn-*"), groups("*2")}, []string{"security group"}},
+		"the region":                   {nil, edits{all, regions(region)}, nil},
+		"a region like it":             {nil, edits{all, regions("eu-*", "cn-*")}, nil},
+		"other regions":                {nil, edits{all, regions("eu-*", "cn-hangzhou-*")}, []string{"region cn-hangzhou", "allowedRegions"}},
+		"the group":                    {nil, edits{all, groups("sg-1")}, nil},
+		"groups like it":               {nil, edits{all, groups("sg-*")}, nil},
+		"other groups":                 {nil, edits{all, groups("sg-10", "sg-1-*", "s-1")}, []string{"security group sg-1", "allowedSecurityGroupIds"}},
+		"region and group":             {nil, edits{all, regions("cn-*"), groups("*1")}, nil},
+		"the region, another group":    {nil, edits{all, regions("cn-*"), groups("*2")}, []string{"security group"}},
 		"the region, not by namespace": {nil, edits{chosen(prod), regions("*"), groups("*")}, []string{"allowedNamespaces does not match"}},
 	} {
 		t.Run(name, func(t *testing.T) {

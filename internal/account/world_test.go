@@ -194,7 +194,7 @@ func policy(account, group string) *v1alpha1.SecurityGroupPolicy {
 // account may be used from the namespace shop.
 func account(name string, edits ...func(*v1alpha1.ECSAccountSpec)) *v1alpha1.ECSAccount {
 	a := &v1alpha1.ECSAccount{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "uid-of-an-account", Generation: 1}}
-	a.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{Selector: metav1.LabelSelector{MatchLabels: map[string]string{"account": "prod"}}}
+	a.Spec.AllowedNamespaces = &v1alpha1.AllowedNamespaces{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"account": "prod"}}}
 	for _, edit := range edits {
 		edit(&a.Spec)
 	}

@@ -63,7 +63,7 @@ func (w *world) account(name, secret string, edits ...func(*ecsAccount)) *ecsAcc
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{ofTest: w.namespace}},
 		Spec: v1alpha1.ECSAccountSpec{
 			Credentials:       v1alpha1.AccountCredentials{SecretRef: &v1alpha1.SecretReference{Name: secret, Namespace: w.namespace}},
-			AllowedNamespaces: &v1alpha1.AllowedNamespaces{Selector: metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: w.namespace}}},
+			AllowedNamespaces: &v1alpha1.AllowedNamespaces{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: w.namespace}}},
 		},
 	}
 	for _, edit := range edits {
@@ -176,7 +176,7 @@ func TestAnAccountIsUsedOnlyWhereItAllows(t *testing.T) {
 			before := prod.DeepCopy()
 			prod.Spec = v1alpha1.ECSAccountSpec{
 				Credentials:             v1alpha1.AccountCredentials{SecretRef: &v1alpha1.SecretReference{Name: "keys", Namespace: w.namespace}},
-				AllowedNamespaces:       &v1alpha1.AllowedNamespaces{Selector: metav1.LabelSelector{}},
+				AllowedNamespaces:       &v1alpha1.AllowedNamespaces{All: true},
 				AllowedRegions:          []string{"cn-*"},
 				AllowedSecurityGroupIDs: []string{"sg-*"},
 			}
