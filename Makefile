@@ -50,6 +50,7 @@ generate: ## Write the deepcopy functions of api/
 manifests: ## Write config/crd/bases from api/, and config/rbac/role.yaml from the markers in controllers/
 	set -e; gen=$(CONTROLLER_GEN); rm -f config/crd/bases/*.yaml; \
 	"$$gen" crd paths=./api/... output:crd:artifacts:config=config/crd/bases; \
+	go run ./hack/closed config/crd/bases/ecs.alibabacloud.com_ecsaccounts.yaml; \
 	"$$gen" rbac:roleName=sgp-manager paths=./controllers/... output:rbac:artifacts:config=config/rbac
 
 .PHONY: fmt

@@ -5,7 +5,8 @@ import (
 )
 
 // ECSAccountSpec says where credentials for an Alibaba Cloud account come from,
-// who may use them, for what, and how fast.
+// who may use them, for what, and how fast. A field that is not known, since it is
+// misspelt for example, is refused: the object that it stands in has "too many".
 type ECSAccountSpec struct {
 	// credentials says where the keys come from. Without any of its fields the
 	// manager's own are used: its environment, RRSA, or, with --instance-role, the
