@@ -141,7 +141,9 @@ install: ## Install the CRDs alone
 .PHONY: deploy
 deploy: ## Install everything, with the image IMG, into the namespace sgp-system
 	set -e -o pipefail; k=$(KUBECTL); "$$k" kustomize config/default | \
-	sed 's|image: ghcr.io/sgp-operator/sgp-operator:.*|image: $(IMG)|' | "$$k" apply -f -
+	sed 's|image: ghcr.io/sgp-operator/sgp-operator:.*|image: $(IMG)|' | "$$k" apply -f -; \
+	"$$k" wait --for=condition=Established --timeout=1m crd/ecsaccounts.ecs.alibabacloud.com; \
+	"$$k" apply -k config/account
 
 .PHONY: undeploy
 # The policies go first, while there is a manager to put original values back.

@@ -258,7 +258,7 @@ func (i *installation) managerWorks(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- run(ctx, []string{"--kubeconfig", i.manager, "--ecs-endpoint", endpoint, "--lend-own-credentials", "--leader-elect", "--leader-election-namespace", i.namespace,
+		done <- run(ctx, []string{"--kubeconfig", i.manager, "--ecs-endpoint", endpoint, "--sts-endpoint", endpoint, "--leader-elect", "--leader-election-namespace", i.namespace,
 			"--metrics-bind-address", metrics, "--health-probe-bind-address", probes})
 	}()
 	defer func() {
@@ -288,6 +288,13 @@ func (i *installation) managerWorks(t *testing.T) {
 	if err := i.api.Create(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
+	i.run("wait", "sgp/p", `--for=jsonpath={.status.conditions[?(@.type=="Ready")].reason}=AccountNotReady`, "--timeout=30s")
+	i.run("apply", "-k", "config/account", "--validate=strict")
+	i.run("wait", "ecsaccount/default", "--for=condition=Ready", "--timeout=30s")
+	if n := sim.CallCount("DescribeSecurityGroupAttribute"); n != 0 {
+		t.Errorf("%d calls for a namespace without the label", n)
+	}
+	i.run("label", "namespace", "default", "ecs.alibabacloud.com/account=default")
 	i.run("wait", "sgp/p", "--for=condition=Ready", "--timeout=30s")
 	if out := i.run("get", "sgp", "-o", "wide"); !strings.Contains(out, "sg-1") || !strings.Contains(out, sim.Effects("cn-hangzhou", "sg-1")[0].RequestID) {
 		t.Errorf("kubectl get sgp -o wide shows\n%s", out)

@@ -148,7 +148,7 @@ func (i *installation) claimIsListed(t *testing.T) {
 	if want := []string{"NAME", "REGION", "GROUP", "NAMESPACE", "HOLDER", "ACCOUNT", "AGE"}; !slices.Equal(strings.Fields(header), want) {
 		t.Errorf("kubectl get sgclaim has the columns %q, want %v", header, want)
 	}
-	want := []string{"cn-hangzhou.sg-1", "cn-hangzhou", "sg-1", "default", "p", v1alpha1.OwnAccount}
+	want := []string{"cn-hangzhou.sg-1", "cn-hangzhou", "sg-1", "default", "p", v1alpha1.DefaultAccountName}
 	if got := strings.Fields(row); len(got) != len(want)+1 || !slices.Equal(got[:len(want)], want) {
 		t.Errorf("kubectl get sgclaim shows %q, want %v and an age", row, want)
 	}

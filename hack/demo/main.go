@@ -1,5 +1,5 @@
 // Demo brings up a real kube-apiserver and etcd, the ECS simulator and the
-// manager on this machine, applies config/samples, and shows line by line what
+// manager on this machine, applies config/account and config/samples, and shows line by line what
 // the operator does with them. It is started by `make demo`.
 //
 // It stays up until it is interrupted. With DEMO_ONCE=1 it leaves after the tour,

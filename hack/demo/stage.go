@@ -31,6 +31,7 @@ type stage struct {
 
 	manager   *rig.Manager
 	lost      chan *rig.Process
+	account   []rig.Manifest // the one that lends the manager's own keys
 	samples   []sample
 	simulator *client.Client
 }
@@ -38,6 +39,9 @@ type stage struct {
 // setUp starts everything, in the order in which one needs the other.
 func (s *stage) setUp(ctx context.Context) (err error) {
 	if s.samples, err = readSamples("config/samples"); err != nil {
+		return err
+	}
+	if s.account, err = rig.ReadManifests("config/account"); err != nil {
 		return err
 	}
 	if s.rig, err = rig.New(ctx, "sgp-demo-"); err != nil {
@@ -98,7 +102,7 @@ func (s *stage) startControlPlane(ctx context.Context) (err error) {
 
 func (s *stage) startManager(ctx context.Context) (err error) {
 	s.manager, err = s.rig.StartManager(ctx, rig.ManagerOptions{Name: "manager", Binary: "bin/manager", Root: ".", Kubeconfig: s.ManagerKubeconfig,
-		Endpoint: s.simulator.URL(), KeyID: demoKey, Secret: demoSecret, Args: []string{"--lend-own-credentials", "--secret-namespaces", secretNamespace}})
+		Endpoint: s.simulator.URL(), KeyID: demoKey, Secret: demoSecret, Args: []string{"--secret-namespaces", secretNamespace}})
 	if err != nil {
 		return err
 	}

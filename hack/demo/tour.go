@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
 )
 
@@ -97,8 +98,12 @@ func (t *tour) pause(ctx context.Context) {
 }
 
 func (t *tour) applySamples(ctx context.Context) error {
-	t.out.heading("1. The samples of config/samples are applied; each line below is a change as it happens.")
+	t.out.heading("1. The ECSAccount of config/account lends the manager's own keys to the namespaces with its label.\n" +
+		"   The samples of config/samples are applied; each line below is a change as it happens.")
 	t.board.header()
+	if err := t.create(ctx, t.account); err != nil {
+		return err
+	}
 	if err := t.apply(ctx, func(s *sample) bool { return !s.ofAccount() }); err != nil {
 		return err
 	}
@@ -132,8 +137,17 @@ func (t *tour) apply(ctx context.Context, chosen func(*sample) bool) error {
 		if !chosen(&s) {
 			continue
 		}
-		if err := t.Client.Create(ctx, s.Object.DeepCopy()); err != nil {
-			return fmt.Errorf("%s: %w", s.File, err)
+		if err := t.create(ctx, []rig.Manifest{s.Manifest}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tour) create(ctx context.Context, manifests []rig.Manifest) error {
+	for _, m := range manifests {
+		if err := t.Client.Create(ctx, m.Object.DeepCopy()); err != nil {
+			return fmt.Errorf("%s: %w", m.File, err)
 		}
 	}
 	return nil
