@@ -212,7 +212,7 @@ func TestADeletedSecretIsUsedNoLonger(t *testing.T) {
 func (w *world) keepsNoKeys(t *testing.T) {
 	t.Helper()
 	if l := w.leases["prod"]; l != nil {
-		got, err := l.Credential(t.Context())
+		got, err := l.Credential(t.Context(), region)
 		if got != (ecs.Credential{}) || err == nil {
 			t.Errorf("its keys are still kept: %v", err)
 		}

@@ -235,6 +235,8 @@ func TestARightToAGroupEnds(t *testing.T) {
 			w.reconcileNow("holder")
 			w.awaitReason("holder", v1alpha1.ReasonSecurityGroupNotFound)
 			w.awaitHolder("sg-1", "")
+			w.edit("holder", suspendIt) // else it is a candidate like the other, and the older one
+			w.awaitReason("holder", v1alpha1.ReasonSuspended)
 			w.sim.PutGroup(ecssim.Group{Region: w.region, ID: "sg-1", Policy: "Drop"})
 			w.reconcileNow("other")
 		},

@@ -307,6 +307,8 @@ func TestARestartCausesNoWrite(t *testing.T) {
 	stop := w.start()
 	w.awaitReason("changed", v1alpha1.ReasonInSync)
 	w.awaitReason("same", v1alpha1.ReasonInSync)
+	w.awaitHolder("sg-1", "changed") // which follows the status
+	w.awaitHolder("sg-2", "same")
 	stop()
 	w.sim.ResetCalls()
 	n := w.countWrites()
