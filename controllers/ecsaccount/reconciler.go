@@ -56,6 +56,12 @@ const (
 // +kubebuilder:rbac:groups=ecs.alibabacloud.com,resources=ecsaccounts,verbs=get;list;watch
 // +kubebuilder:rbac:groups=ecs.alibabacloud.com,resources=ecsaccounts/status,verbs=update
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch
+
+// Of Secrets the metadata is listed and watched, so that a changed one takes effect at
+// once; what an account's holds is got by name. The permissions for the one and for the
+// other are the same to the API server, and which names accounts will use is not known
+// here: the Role reaches one namespace and reads only.
+//
 // +kubebuilder:rbac:groups="",namespace=sgp-system,resources=secrets,verbs=get;list;watch
 
 // Reconcile checks the credentials of one account and records the result.
@@ -67,6 +73,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, a *v1alpha1.ECSAccount) (ctr
 	id, err := r.Check(ctx, a)
 	if ctx.Err() != nil {
 		return ctrl.Result{}, ctx.Err()
+	}
+	if errors.Is(err, account.ErrSecretUnread) {
+		ctrl.LoggerFrom(ctx).Error(err, "Check the account")
 	}
 	s := summarize(id, err)
 	if id != "" {
@@ -103,6 +112,8 @@ func summarize(id string, err error) conditions.Summary {
 	}
 	e, ok := errors.AsType[*ecs.Error](err)
 	switch {
+	case errors.Is(err, account.ErrSecretUnread):
+		return not(v1alpha1.ReasonCredentialsNotFound, "The API server did not hand out its Secret, and is asked again; the manager's log says why")
 	case !ok:
 		return not(v1alpha1.ReasonCredentialsNotFound, "There are no credentials: "+err.Error())
 	case e.Class == ecs.Denied:

@@ -66,7 +66,12 @@ type Options struct {
 	Changed func(account string)
 }
 
-// NotReadyError says why an account cannot be used, in words fit to be shown.
+// ErrSecretUnread is an API server's failure to hand a Secret out. Its text is for the
+// log: it names the Secret.
+var ErrSecretUnread = errors.New("read Secret")
+
+// NotReadyError says why an account cannot be used, in words fit to be shown to all who
+// use it: no Secret is named.
 type NotReadyError struct {
 	Reason string
 	// NotAllowed says that an administrator does not let the resource use the
@@ -388,9 +393,9 @@ func (r *Resolver) secretVersion(ctx context.Context, a *v1alpha1.ECSAccount) (s
 	secret.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	switch err := r.options.Cache.Get(ctx, types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, secret); {
 	case apierrors.IsNotFound(err):
-		return "", notReady("ECSAccount %q cannot be used: its Secret %s/%s does not exist", a.Name, ref.Namespace, ref.Name)
+		return "", notReady("ECSAccount %q cannot be used: its Secret does not exist", a.Name)
 	case err != nil:
-		return "", fmt.Errorf("read Secret %s/%s: %w", ref.Namespace, ref.Name, err)
+		return "", fmt.Errorf("%w %s/%s: %w", ErrSecretUnread, ref.Namespace, ref.Name, err)
 	}
 	return string(secret.UID) + "/" + secret.ResourceVersion, nil
 }
@@ -432,14 +437,14 @@ func (r *Resolver) fromSecret(ctx context.Context, a *v1alpha1.ECSAccount, ref *
 	ctx = logr.NewContext(ctx, logr.Discard())
 	switch err := r.options.Live.Get(ctx, types.NamespacedName{Namespace: ref.Namespace, Name: ref.Name}, secret); {
 	case apierrors.IsNotFound(err):
-		return nil, notReady("ECSAccount %q cannot be used: its Secret %s/%s does not exist", a.Name, ref.Namespace, ref.Name)
+		return nil, notReady("ECSAccount %q cannot be used: its Secret does not exist", a.Name)
 	case err != nil:
-		return nil, fmt.Errorf("read Secret %s/%s: %w", ref.Namespace, ref.Name, err)
+		return nil, fmt.Errorf("%w %s/%s: %w", ErrSecretUnread, ref.Namespace, ref.Name, err)
 	}
 	value := func(key string) string { return strings.TrimSpace(string(secret.Data[key])) }
 	k := fixed{AccessKeyID: value("accessKeyId"), AccessKeySecret: value("accessKeySecret"), SecurityToken: value("securityToken")}
 	if k.AccessKeyID == "" || k.AccessKeySecret == "" {
-		return nil, notReady("ECSAccount %q cannot be used: its Secret %s/%s must hold the keys accessKeyId and accessKeySecret", a.Name, ref.Namespace, ref.Name)
+		return nil, notReady("ECSAccount %q cannot be used: its Secret must hold the keys accessKeyId and accessKeySecret", a.Name)
 	}
 	return k, nil
 }

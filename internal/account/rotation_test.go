@@ -198,7 +198,7 @@ func TestADeletedSecretIsUsedNoLonger(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, err := w.Client(t.Context(), policy("prod", "sg-1"))
-	wantNotReady(t, err, "sgp-system/keys does not exist")
+	wantNotReady(t, err, "its Secret does not exist")
 	w.keepsNoKeys(t)
 	if err := w.cluster.Create(t.Context(), keySecretOf(keyID, keySecret)); err != nil {
 		t.Fatal(err)

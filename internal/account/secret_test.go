@@ -60,9 +60,9 @@ func TestSecretThatCannotBeUsed(t *testing.T) {
 		read    []string
 	}{
 		"missing": {account("prod", withSecret), nil,
-			[]string{`"prod"`, "sgp-system/keys does not exist"}, nil},
+			[]string{`"prod"`, "its Secret does not exist"}, nil},
 		"empty": {account("prod", withSecret), secret(),
-			[]string{`"prod"`, "sgp-system/keys must hold the keys accessKeyId and accessKeySecret"}, []string{"sgp-system/keys"}},
+			[]string{`"prod"`, "its Secret must hold the keys accessKeyId and accessKeySecret"}, []string{"sgp-system/keys"}},
 		"without the id": {account("prod", withSecret), secret("accessKeySecret", keySecret, "securityToken", stsToken),
 			[]string{"must hold the keys accessKeyId and accessKeySecret"}, []string{"sgp-system/keys"}},
 		"without the secret": {account("prod", withSecret), secret("accessKeyId", keyID, "AccessKeySecret", keySecret),
