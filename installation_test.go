@@ -140,6 +140,8 @@ func TestInstallation(t *testing.T) {
 	t.Run("its permissions have no wildcard and reach no Secret", i.noWildcards)
 	t.Run("its pod passes the restricted level", i.restrictedPod)
 	t.Run("its Go runtime is frugal", i.frugal)
+	t.Run("a lease of another is out of its reach", i.leasesAreBound)
+	t.Run("who edits a namespace edits policies only where an administrator says so", i.nothingIsAggregated)
 	t.Run("kubectl explains every field", i.explained)
 	t.Run("claims are the manager's to write and an administrator's to read", i.claimsAreGuarded)
 	t.Run("the manager works with exactly these permissions", i.managerWorks)
@@ -149,16 +151,32 @@ func TestInstallation(t *testing.T) {
 // label in exactly one.
 func (i *installation) shards(t *testing.T) {
 	decoder := yaml.NewYAMLOrJSONDecoder(strings.NewReader(i.run("kustomize", "config/shards")), 4096)
-	owners, leases := map[string][]string{}, map[string]string{}
+	owners, leases, granted := map[string][]string{}, map[string]string{}, map[string]bool{}
 	for {
-		d := &appsv1.Deployment{}
-		if err := decoder.Decode(d); errors.Is(err, io.EOF) {
+		u := &unstructured.Unstructured{}
+		if err := decoder.Decode(u); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		if d.Kind != "Deployment" {
+		d, role := &appsv1.Deployment{}, &rbacv1.Role{}
+		switch convert := runtime.DefaultUnstructuredConverter.FromUnstructured; {
+		case u.GetKind() == "Role" && u.GetName() == "sgp-leader-election":
+			if err := convert(u.Object, role); err != nil {
+				t.Fatal(err)
+			}
+			for _, rule := range role.Rules {
+				for _, name := range rule.ResourceNames {
+					granted[name] = true
+				}
+			}
 			continue
+		case u.GetKind() != "Deployment":
+			continue
+		default:
+			if err := convert(u.Object, d); err != nil {
+				t.Fatal(err)
+			}
 		}
 		o, err := parse(d.Spec.Template.Spec.Containers[0].Args)
 		if err != nil {
@@ -184,6 +202,14 @@ func (i *installation) shards(t *testing.T) {
 				owners[shard] = append(owners[shard], d.Name)
 			}
 		}
+	}
+	for lease, of := range leases {
+		if !granted[lease] {
+			t.Errorf("%s may not renew its lease %s: %v", of, lease, granted)
+		}
+	}
+	if len(granted) != len(leases) {
+		t.Errorf("the leases %v are granted, and %v used", granted, leases)
 	}
 	want := map[string][]string{"": {"sgp-manager"}, "a": {"sgp-manager-a"}, "b": {"sgp-manager-b"}, "c": {"sgp-manager"}}
 	if !reflect.DeepEqual(owners, want) {
