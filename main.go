@@ -64,6 +64,7 @@ func parse(args []string) (*options, error) {
 	f.StringVar(&o.LeaderElectionID, "leader-election-id", "", "Name of the lease; one for each shard (--watch-...) by default.")
 	f.StringVar(&o.MetricsBindAddress, "metrics-bind-address", ":8443", "Where metrics are served; 0 turns them off.")
 	f.BoolVar(&o.MetricsSecure, "metrics-secure", true, "Serve metrics by HTTPS, to those whom the cluster lets read them.")
+	f.StringVar(&o.MetricsCertPath, "metrics-cert-path", "", "Folder with tls.crt and tls.key for the metrics, read anew when they change; by default the manager signs a certificate itself at each start.")
 	f.StringVar(&o.HealthProbeBindAddress, "health-probe-bind-address", ":8081", "Where /healthz and /readyz are served.")
 	f.StringVar(&o.PprofBindAddress, "pprof-bind-address", "0", "Where /debug/pprof is served, such as 127.0.0.1:6060; 0 turns it off. Whoever reaches it can read the manager's memory.")
 	clientconfig.RegisterFlags(f)

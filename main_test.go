@@ -23,6 +23,8 @@ func TestAWrongFlagEndsItWithOneClearLine(t *testing.T) {
 		{[]string{"--watch-label-selector=a in"}, "--watch-label-selector: "},
 		{[]string{"--max-concurrent-reconciles=0"}, "--max-concurrent-reconciles must be at least 1"},
 		{[]string{"--require-account", "--lend-own-credentials"}, "--require-account and --lend-own-credentials contradict each other"},
+		{[]string{"--metrics-cert-path=/does/not/exist"}, "--metrics-cert-path: /does/not/exist must hold tls.crt and tls.key"},
+		{[]string{"--metrics-cert-path=.", "--metrics-secure=false"}, "--metrics-cert-path needs --metrics-secure"},
 		{[]string{"start"}, "unexpected argument \"start\""},
 		{[]string{"--ecs-endpoint=http://ecs.example"}, "--ecs-endpoint: endpoint \"http://ecs.example\" is not encrypted"},
 		{[]string{"--sts-endpoint=sts"}, "--sts-endpoint: endpoint \"sts\" must begin with https://"},

@@ -3,7 +3,11 @@ package operator_test
 import (
 	"crypto/tls"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
+
+	certutil "k8s.io/client-go/util/cert"
 )
 
 // serveMetrics has the manager serve metrics by HTTPS, and tells where.
@@ -45,4 +49,37 @@ func TestMetricsAreNotServedByHTTP2(t *testing.T) {
 	if state.NegotiatedProtocol != "http/1.1" {
 		t.Errorf("%q is spoken", state.NegotiatedProtocol)
 	}
+}
+
+// issue puts a certificate for a name where a mounted Secret would have it.
+func issue(t *testing.T, folder, name string) {
+	t.Helper()
+	certificate, key, err := certutil.GenerateSelfSignedCertKey(name, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, content := range map[string][]byte{"tls.key": key, "tls.crt": certificate} {
+		if err := os.WriteFile(filepath.Join(folder, file), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestMetricsAreServedWithTheGivenCertificateAndItsSuccessor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	address := w.serveMetrics()
+	w.options.MetricsCertPath = t.TempDir()
+	issue(t, w.options.MetricsCertPath, "first.example")
+	w.start()
+	shows := func(name string) {
+		t.Helper()
+		w.eventually("the certificate of "+name+" is shown", func() bool {
+			state, err := w.handshake(address)
+			return err == nil && state.PeerCertificates[0].VerifyHostname(name) == nil
+		}, func() string { return address })
+	}
+	shows("first.example")
+	issue(t, w.options.MetricsCertPath, "second.example")
+	shows("second.example")
 }

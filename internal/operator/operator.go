@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -71,8 +72,10 @@ type Options struct {
 	LeaderElectionID        string
 	MetricsBindAddress      string
 	MetricsSecure           bool
-	HealthProbeBindAddress  string
-	PprofBindAddress        string
+	// MetricsCertPath is a folder with tls.crt and tls.key.
+	MetricsCertPath        string
+	HealthProbeBindAddress string
+	PprofBindAddress       string
 
 	// Replace is for tests.
 	Replace Replace
@@ -106,7 +109,22 @@ func (o *Options) Validate() error {
 	}
 	_, regionsErr := o.regions()
 	_, _, err := o.endpoints()
-	return cmp.Or(regionsErr, err)
+	return cmp.Or(regionsErr, err, o.certificate())
+}
+
+// certificate tells whether the metrics' certificate can be used: otherwise they would
+// be served with one that the manager signs itself, without a word.
+func (o *Options) certificate() error {
+	if o.MetricsCertPath == "" {
+		return nil
+	}
+	if !o.MetricsSecure {
+		return errors.New("--metrics-cert-path needs --metrics-secure")
+	}
+	if _, err := tls.LoadX509KeyPair(filepath.Join(o.MetricsCertPath, "tls.crt"), filepath.Join(o.MetricsCertPath, "tls.key")); err != nil {
+		return fmt.Errorf("--metrics-cert-path: %s must hold tls.crt and tls.key, a certificate and its key: %w", o.MetricsCertPath, err)
+	}
+	return nil
 }
 
 func (o *Options) regions() (ecs.Regions, error) {
@@ -225,7 +243,7 @@ func newManager(ctx context.Context, restConfig *rest.Config, o *Options) (ctrl.
 	if err != nil {
 		return nil, err
 	}
-	metrics := metricsserver.Options{BindAddress: o.MetricsBindAddress, SecureServing: o.MetricsSecure,
+	metrics := metricsserver.Options{BindAddress: o.MetricsBindAddress, SecureServing: o.MetricsSecure, CertDir: o.MetricsCertPath,
 		TLSOpts: []func(*tls.Config){func(c *tls.Config) {
 			c.MinVersion = tls.VersionTLS12
 			// A scrape in half a minute gains nothing from HTTP/2, whose streams and
