@@ -82,6 +82,17 @@ func field(o unstructured.Unstructured, path ...string) string {
 	return value
 }
 
+func TestNoNamespaceStandsForAHostOfAlibabaCloud(t *testing.T) {
+	for _, folder := range []string{"config/default", "config/shards"} {
+		for _, d := range managers(t, render(t, folder)) {
+			config := d.Spec.Template.Spec.DNSConfig
+			if config == nil || len(config.Options) != 1 || config.Options[0].Name != "ndots" || config.Options[0].Value == nil || *config.Options[0].Value != "1" {
+				t.Errorf("%s, %s: names are looked up among the cluster's first: %+v", folder, d.Name, config)
+			}
+		}
+	}
+}
+
 func TestEveryManagerShowsTheCertificateThatPrometheusExpects(t *testing.T) {
 	objects := render(t, overlay(t, "resources: [ROOT/config/shards, ROOT/config/prometheus]\ncomponents: [ROOT/config/metrics-certificate]\n"))
 	secret, names, expected, ca := "", []string{}, "", ""
