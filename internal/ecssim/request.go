@@ -66,7 +66,9 @@ func (s *Server) read(r *http.Request) (*call, *apiError) {
 	var queryErr, bodyErr, formErr error
 	c.query, queryErr = url.ParseQuery(r.URL.RawQuery)
 	c.body, bodyErr = io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); mediaType == "application/x-www-form-urlencoded" {
+	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	isForm := mediaType == "application/x-www-form-urlencoded"
+	if isForm {
 		c.form, formErr = url.ParseQuery(string(c.body))
 	}
 	c.headers = authorization != "" || !c.has("Action") && r.Header.Get("x-acs-action") != ""
@@ -77,14 +79,7 @@ func (s *Server) read(r *http.Request) (*call, *apiError) {
 	c.log.Policy = c.param("InnerAccessPolicy")
 	c.log.ClientToken = c.param("ClientToken")
 	c.log.OwnerAccount = c.param("OwnerAccount")
-	switch {
-	case authorization != "":
-		c.log.Signature = "V3"
-		c.log.AccessKeyID = parseAuthorization(authorization).credential
-	case c.has("AccessKeyId"):
-		c.log.Signature = "V1"
-		c.log.AccessKeyID = c.param("AccessKeyId")
-	}
+	c.logSigner(authorization)
 	c.log.Params = loggedParams(c.params())
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodPost:
@@ -93,8 +88,37 @@ func (s *Server) read(r *http.Request) (*call, *apiError) {
 		return c, refuse(400, "InvalidParameter", "The request has a parameter that is not percent-encoded.")
 	case bodyErr != nil || len(c.body) > maxBody:
 		return c, refuse(413, "InvalidParameter", "The request body is incomplete or too large.")
+	case len(c.body) > 0 && !isForm:
+		return c, refuse(415, "UnsupportedMediaType", "The request body is not a form.")
+	}
+	if refusal := c.unambiguous(); refusal != nil {
+		return c, refusal
 	}
 	return c, c.chooseFormat()
+}
+
+func (c *call) logSigner(authorization string) {
+	switch {
+	case authorization != "":
+		c.log.Signature = "V3"
+		c.log.AccessKeyID = parseAuthorization(authorization).credential
+	case c.has("AccessKeyId"):
+		c.log.Signature = "V1"
+		c.log.AccessKeyID = c.param("AccessKeyId")
+	}
+}
+
+// unambiguous refuses a parameter that is given twice in one place, or differently in
+// both. Signatures sort values, so that whoever is on the way could choose between them.
+func (c *call) unambiguous() *apiError {
+	for _, place := range []url.Values{c.query, c.form} {
+		for name, values := range place {
+			if len(values) > 1 || c.form.Has(name) && c.query.Has(name) && c.form.Get(name) != c.query.Get(name) {
+				return refuse(400, "InvalidParameter", "The parameter %q is given more than once.", name)
+			}
+		}
+	}
+	return nil
 }
 
 // chooseFormat decides between JSON and XML; XML is the default of the protocol.

@@ -119,14 +119,15 @@ func (g signature) verify(c *call, secret string) (toSign string, ok bool) {
 		toSign = stringToSignV1(c)
 		mac := hmac.New(sha1.New, []byte(secret+"&"))
 		mac.Write([]byte(toSign))
-		return toSign, hmac.Equal([]byte(g.value), []byte(base64.StdEncoding.EncodeToString(mac.Sum(nil))))
+		ok = hmac.Equal([]byte(g.value), []byte(base64.StdEncoding.EncodeToString(mac.Sum(nil))))
+		return toSign, ok && (c.request.Header.Get(contentHash) == "" || trueContentHash(c))
 	}
 	canonical := canonicalRequestV3(c, g.signedHeaders)
 	hash := sha256.Sum256([]byte(canonical))
 	toSign = v3Algorithm + "\n" + hex.EncodeToString(hash[:])
 	mac := hmac.New(sha256.New, []byte(secret))
 	mac.Write([]byte(toSign))
-	ok = hmac.Equal([]byte(g.value), []byte(hex.EncodeToString(mac.Sum(nil)))) && allSigned(c, g.signedHeaders)
+	ok = hmac.Equal([]byte(g.value), []byte(hex.EncodeToString(mac.Sum(nil)))) && allSigned(c, g.signedHeaders) && trueContentHash(c)
 	return toSign + ", server canonical request is:" + canonical, ok
 }
 
@@ -175,12 +176,20 @@ func canonicalRequestV3(c *call, signedHeaders []string) string {
 	return b.String()
 }
 
-// allSigned tells whether the signature covers the host and every x-acs header: a
-// header outside it could have been changed by anybody.
+const contentHash = "x-acs-content-sha256"
+
+// trueContentHash tells whether the header that names the hash of the body does so.
+func trueContentHash(c *call) bool {
+	hash := sha256.Sum256(c.body)
+	return strings.EqualFold(c.request.Header.Get(contentHash), hex.EncodeToString(hash[:]))
+}
+
+// allSigned tells whether the signature covers the host, the type of the body and every
+// x-acs header: a header outside it could have been changed by anybody.
 func allSigned(c *call, signedHeaders []string) bool {
 	for name := range c.request.Header {
 		name = strings.ToLower(name)
-		if strings.HasPrefix(name, "x-acs-") && !slices.Contains(signedHeaders, name) {
+		if (strings.HasPrefix(name, "x-acs-") || name == "content-type") && !slices.Contains(signedHeaders, name) {
 			return false
 		}
 	}
