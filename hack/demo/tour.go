@@ -278,7 +278,7 @@ func (t *tour) howToLook() {
 	t.out.plain("  %s -n %s get events.events.k8s.io", kubectl, p.Namespace)
 	t.out.plain("  %s explain sgp.spec", kubectl)
 	t.out.plain("Make a drift of your own, and have it observed:")
-	t.out.plain(`  curl -X PUT %s/policy -d '{"policy":"Accept"}'`, t.simulator.GroupURL(p.Spec.RegionID, p.Spec.SecurityGroupID))
+	t.out.plain(`  curl -X PUT %s/policy -H 'Content-Type: application/json' -d '{"policy":"Accept"}'`, t.simulator.GroupURL(p.Spec.RegionID, p.Spec.SecurityGroupID))
 	t.out.plain(`  %s -n %s annotate sgp %s --overwrite %s="$(date)"`,
 		kubectl, p.Namespace, changedGroup, v1alpha1.AnnotationReconcileRequestedAt)
 	t.out.plain("Let %s use the account %s after all:", refusedGroup, accountName)

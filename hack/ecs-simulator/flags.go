@@ -38,6 +38,7 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 	})
 	flags.Func("group", "`REGION/ID=Policy[,type=enterprise][,managed][,rules=N][,account=ID][,vpc=ID][,name=TEXT]`; repeatable", c.addGroup)
 	flags.Func("role", "`ARN[,external-id=TEXT][,oidc-provider=ARN]` to assume; repeatable", c.addRole)
+	controlFrom := flags.String("control-from", "loopback", "`who` may use the control API, which asks for no credentials: loopback, or any")
 	flags.DurationVar(&c.options.Latency, "latency", 0, "what every call takes")
 	qps := flags.Float64("qps", 0, "calls per second for each account, region and action; 0: no limit")
 	window := flags.Int("window-limit", 0, "calls per clock minute for each account, region and action; 0: no limit")
@@ -55,6 +56,8 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 		return nil, fmt.Errorf("%w; %w", err, errUsage)
 	case flags.NArg() > 0:
 		return nil, fmt.Errorf("unexpected argument %q: everything is a flag; %w", flags.Arg(0), errUsage)
+	case *controlFrom != "loopback" && *controlFrom != "any":
+		return nil, fmt.Errorf("--control-from %q: use loopback or any; %w", *controlFrom, errUsage)
 	case *qps < 0 || math.IsInf(*qps, 0) || math.IsNaN(*qps):
 		return nil, fmt.Errorf("--qps %v: use 0 or more; %w", *qps, errUsage)
 	case *window < 0:
@@ -70,6 +73,7 @@ func parse(args []string, stderr io.Writer) (*config, error) {
 			return nil, err
 		}
 	}
+	c.options.ControlFromAny = *controlFrom == "any"
 	c.limit(*qps, *window)
 	return c, nil
 }

@@ -105,7 +105,7 @@ func TestCommandServesHTTPS(t *testing.T) {
 
 func TestFlagsBecomeOptions(t *testing.T) {
 	c, err := parse([]string{
-		"--access-key", "AK:SECRET:TO:KEN", "--latency", "20ms", "--qps", "2.5", "--window-limit", "100",
+		"--access-key", "AK:SECRET:TO:KEN", "--latency", "20ms", "--qps", "2.5", "--window-limit", "100", "--control-from", "any",
 		"--group", "cn-hangzhou/sg-1=DROP,type=enterprise,managed,rules=7,account=42,vpc=vpc-1,name=a b",
 		"--role", "acs:ram::42:role/r,external-id=x,oidc-provider=acs:ram::42:oidc-provider/p",
 	}, io.Discard)
@@ -114,6 +114,7 @@ func TestFlagsBecomeOptions(t *testing.T) {
 	}
 	for _, check := range []struct{ got, want any }{
 		{c.addr, "127.0.0.1:18080"},
+		{c.options.ControlFromAny, true},
 		{c.options.Latency, 20 * time.Millisecond},
 		{c.options.Keys[0].Secret, "SECRET"},
 		{c.options.Keys[0].Token, "TO:KEN"},
@@ -148,6 +149,7 @@ func TestBadFlagsNameTheFlagAndTheRemedy(t *testing.T) {
 		{[]string{"--role", "admin"}, []string{"-role", "acs:ram::ACCOUNT"}},
 		{[]string{"--role", "acs:ram::1:role/r,x=y"}, []string{"-role", "external-id"}},
 		{[]string{"--addr", "localhost"}, []string{"--addr", "host:port"}},
+		{[]string{"--control-from", "10.0.0.0/8"}, []string{"--control-from", "loopback", "any"}},
 		{[]string{"--latency", "-1s"}, []string{"--latency", "0 or more"}},
 		{[]string{"--qps", "-1"}, []string{"--qps", "0 or more"}},
 		{[]string{"--window-limit", "-1"}, []string{"--window-limit", "0 or more"}},

@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
+	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -19,6 +23,10 @@ func (s *Server) controlAPI() http.Handler {
 	handle := func(pattern string, do func(r *http.Request) (any, error)) {
 		method, path, _ := strings.Cut(pattern, " ")
 		mux.HandleFunc(method+" "+controlPrefix+path, func(w http.ResponseWriter, r *http.Request) {
+			if err := s.admitControl(r); err != nil {
+				respond(w, nil, err)
+				return
+			}
 			result, err := do(r)
 			respond(w, result, err)
 		})
@@ -90,17 +98,65 @@ func (s *Server) controlAPI() http.Handler {
 	return mux
 }
 
-// notFound is an error that is answered with 404.
-type notFound string
+// admitControl keeps other machines out, and the web pages that somebody looks at on
+// this one: a page can send forms and texts anywhere, and a name of its own can lead
+// here.
+func (s *Server) admitControl(r *http.Request) error {
+	const see = ": see docs/simulator.md"
+	if !s.controlFromAny {
+		remote, _, _ := net.SplitHostPort(r.RemoteAddr)
+		if host := hostname(r.Host); !loopback(remote) || host != "localhost" && !loopback(host) {
+			return notAllowed("the control API is for this machine, by a loopback address" + see)
+		}
+	}
+	if origin := r.Header.Get("Origin"); origin != "" {
+		if u, err := url.Parse(origin); err != nil || u.Host != r.Host {
+			return notAllowed("the control API is not for the web pages of others" + see)
+		}
+	}
+	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if r.Method != http.MethodGet && r.ContentLength != 0 && mediaType != "application/json" {
+		return notJSON("send the body as Content-Type: application/json" + see)
+	}
+	return nil
+}
 
-func (e notFound) Error() string { return string(e) }
+// hostname is a Host header without its port.
+func hostname(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		return name
+	}
+	return strings.Trim(host, "[]")
+}
+
+func loopback(address string) bool {
+	ip, err := netip.ParseAddr(address)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// These errors are answered with a status of their own.
+type (
+	notFound   string
+	notAllowed string
+	notJSON    string
+)
+
+func (e notFound) Error() string   { return string(e) }
+func (e notAllowed) Error() string { return string(e) }
+func (e notJSON) Error() string    { return string(e) }
 
 func respond(w http.ResponseWriter, result any, err error) {
 	status := http.StatusOK
 	if err != nil {
-		status = http.StatusBadRequest
-		if _, ok := errors.AsType[notFound](err); ok {
+		switch err.(type) { //nolint:errorlint // these are never wrapped
+		case notFound:
 			status = http.StatusNotFound
+		case notAllowed:
+			status = http.StatusForbidden
+		case notJSON:
+			status = http.StatusUnsupportedMediaType
+		default:
+			status = http.StatusBadRequest
 		}
 		result = map[string]string{"error": err.Error()}
 	} else if result == nil {

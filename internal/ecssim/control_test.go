@@ -1,8 +1,10 @@
 package ecssim
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -15,7 +17,70 @@ func control(t testing.TB, base, method, path, body string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	request.Header.Set("Content-Type", "application/json")
 	return sendRaw(t, request)
+}
+
+// A web page that somebody looks at on this machine can send requests to it, and a name
+// of its own can lead here.
+func TestControlAPIIsForThisMachineAndNotForItsBrowser(t *testing.T) {
+	const isJSON = "application/json"
+	for name, test := range map[string]struct {
+		method, host, remote, contentType, origin, body string
+
+		any  bool
+		want int
+	}{
+		"a tool here":                         {method: "PUT", contentType: isJSON, want: 204},
+		"JSON in UTF-8":                       {method: "PUT", contentType: isJSON + "; charset=utf-8", want: 204},
+		"over IPv6":                           {method: "PUT", contentType: isJSON, host: "[::1]:18080", remote: "[::1]:5000", want: 204},
+		"by name":                             {method: "PUT", contentType: isJSON, host: "localhost:18080", want: 204},
+		"a question here":                     {method: "GET", want: 200},
+		"a form of a page":                    {method: "POST", contentType: "application/x-www-form-urlencoded", want: 415},
+		"a text of a page":                    {method: "POST", contentType: "text/plain", want: 415},
+		"a body of no type":                   {method: "PUT", want: 415},
+		"no body of no type":                  {method: "POST", body: "-", want: 204},
+		"a page that may send JSON":           {method: "PUT", contentType: isJSON, origin: "https://evil.test", want: 403},
+		"a page of another server here":       {method: "PUT", contentType: isJSON, origin: "http://127.0.0.1:3000", want: 403},
+		"a page of nobody":                    {method: "PUT", contentType: isJSON, origin: "null", want: 403},
+		"a page without a body":               {method: "POST", body: "-", origin: "https://evil.test", want: 403},
+		"a page of its own":                   {method: "PUT", contentType: isJSON, origin: "http://127.0.0.1:18080", want: 204},
+		"a foreign name that leads here":      {method: "GET", host: "evil.test:18080", want: 403},
+		"a name like ours that leads here":    {method: "GET", host: "localhost.evil.test", want: 403},
+		"another machine":                     {method: "PUT", contentType: isJSON, host: "10.0.0.7:18080", remote: "10.0.0.9:5000", want: 403},
+		"another machine that says it is not": {method: "GET", remote: "10.0.0.9:5000", want: 403},
+		"another machine, allowed":            {method: "PUT", contentType: isJSON, host: "simulator.test:18080", remote: "10.0.0.9:5000", any: true, want: 204},
+		"a page, with any machine allowed":    {method: "PUT", contentType: isJSON, host: "simulator.test:18080", origin: "https://evil.test", any: true, want: 403},
+		"a form, with any machine allowed":    {method: "PUT", contentType: "text/plain", any: true, want: 415},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := New(Options{ControlFromAny: test.any, Groups: []Group{{Region: testRegion, ID: testGroup}}})
+			path, body := "/_sim/groups/"+testRegion+"/"+testGroup, `{"policy":"Drop"}`
+			switch {
+			case test.body == "-":
+				path, body = "/_sim/release", ""
+			case test.method == "PUT":
+				path += "/policy"
+			case test.method == "POST":
+				path, body = "/_sim/groups", `{"region":"`+testRegion+`","id":"`+testGroup+`","policy":"Drop"}`
+			}
+			r := httptest.NewRequest(test.method, path, strings.NewReader(body))
+			r.Host, r.RemoteAddr = cmp.Or(test.host, "127.0.0.1:18080"), cmp.Or(test.remote, "127.0.0.1:5000")
+			for name, value := range map[string]string{"Content-Type": test.contentType, "Origin": test.origin} {
+				if value != "" {
+					r.Header.Set(name, value)
+				}
+			}
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, r)
+			if w.Code != test.want || w.Code >= 400 && !strings.Contains(w.Body.String(), "docs/simulator.md") {
+				t.Errorf("%d %s, want %d", w.Code, w.Body, test.want)
+			}
+			if group, _ := s.Group(testRegion, testGroup); test.want >= 400 && group.Policy != Accept {
+				t.Error("refused, and changed all the same")
+			}
+		})
+	}
 }
 
 func TestControlAPIDoesWhatTheMethodsDo(t *testing.T) {

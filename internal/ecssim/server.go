@@ -19,6 +19,7 @@ import (
 type Server struct {
 	now                 func() time.Time
 	incompleteSignature bool
+	controlFromAny      bool
 	control             http.Handler
 
 	// mu guards everything below and is never held while a call waits.
@@ -41,6 +42,7 @@ func New(o Options) *Server {
 	s := &Server{
 		now:                 o.Now,
 		incompleteSignature: o.IncompleteSignature,
+		controlFromAny:      o.ControlFromAny,
 		latency:             o.Latency,
 		release:             make(chan struct{}),
 		keys:                newKeyring(),

@@ -35,6 +35,9 @@ type Options struct {
 	// Regions replaces the default set of known regions. The region of a group
 	// is known in any case.
 	Regions []string
+	// ControlFromAny lets every machine that reaches the server use the control API,
+	// which asks for no credentials.
+	ControlFromAny bool
 	// CallLog bounds the call log to its latest entries; 0 keeps all.
 	CallLog int
 }
