@@ -125,6 +125,10 @@ bench-micro: ## Measure time and allocations of a call, a turn and a pass, under
 lint: ## Run golangci-lint
 	set -e; lint=$(GOLANGCI_LINT); "$$lint" run ./...
 
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities in what the code calls (asks vuln.go.dev; fails if it cannot)
+	hack/tools/vulncheck.sh
+
 .PHONY: verify
 verify: ## Check that generated files, formatting and go.mod are current
 	hack/verify.sh

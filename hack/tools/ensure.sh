@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Prints the path of a development tool, and builds it first if need be:
-#   hack/tools/ensure.sh controller-gen | golangci-lint | benchstat | gremlins
+#   hack/tools/ensure.sh controller-gen | golangci-lint | benchstat | gremlins | govulncheck
 # The version comes from the go.mod that pins it. The result lies in the user's
 # cache, so that every clone and CI share it. Progress goes to standard error.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-name=${1:?usage: hack/tools/ensure.sh controller-gen | golangci-lint | benchstat | gremlins}
+name=${1:?usage: hack/tools/ensure.sh controller-gen | golangci-lint | benchstat | gremlins | govulncheck}
 say() { echo "$name: $*" >&2; }
 
 case $name in
@@ -21,6 +21,9 @@ case $name in
     takes="under a minute" ;;
   gremlins)
     module=$here; path=github.com/go-gremlins/gremlins; package=$path/cmd/gremlins
+    takes="under a minute" ;;
+  govulncheck)
+    module=$here; path=golang.org/x/vuln; package=$path/cmd/govulncheck
     takes="under a minute" ;;
   *)
     say "unknown tool"
