@@ -1,4 +1,5 @@
-# Both images and the module proxy can come from a mirror:
+# Both images and the module proxy can come from a mirror, and the images by digest
+# (golang:1.26@sha256:...), which Renovate adds here:
 #   docker build --build-arg BUILD_IMAGE=... --build-arg BASE_IMAGE=... --build-arg GOPROXY=...
 ARG BUILD_IMAGE=golang:1.26
 ARG BASE_IMAGE=gcr.io/distroless/static:nonroot
