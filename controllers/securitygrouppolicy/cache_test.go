@@ -38,7 +38,7 @@ func cached[T any](t *testing.T, o *T) *T {
 func big(n int) *v1alpha1.SecurityGroupPolicy {
 	p := declared(fmt.Sprint("p-", n))
 	p.Labels, p.Annotations = map[string]string{}, map[string]string{
-		"notes":                                  strings.Repeat("x", 250<<10),
+		"notes":                                 strings.Repeat("x", 250<<10),
 		v1alpha1.AnnotationReconcileRequestedAt: strings.Repeat("y", 250<<10),
 		v1alpha1.AnnotationAbandon:              strings.Repeat("z", 250<<10),
 	}
