@@ -212,13 +212,11 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 	answer, failure := send(ctx, request{
 		scheme: scheme, host: host, region: g.RegionID, action: action, version: apiVersion, query: query, credential: &credential,
 	})
-	governor.Done(outcome(failure))
-	if failure == nil || failure.Code != CodeCanceled {
-		region.note(visit, failure == nil || failure.HTTPStatus != 0, c.options.Now())
-	}
 	if failure != nil && failure.Code == codeOfExpiredToken && g.OwnerAccount != "" {
 		failure.Class = Invalid // the message may repeat what a user wrote as the owner
 	}
+	governor.Done(outcome(failure))
+	region.note(visit, failure, c.options.Now())
 	c.options.Credentials.Judge(g.RegionID, credential, failure)
 	if failure != nil {
 		return nil, 0, failure

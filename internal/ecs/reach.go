@@ -88,12 +88,13 @@ func (r *reach) room(now time.Time) time.Duration {
 	return min(max(oldest, minRoom), maxRoom)
 }
 
-// note tells whether the call of a visit was answered.
-func (r *reach) note(v *visit, answered bool, now time.Time) {
+// note tells how the call of a visit ended. One that was given up says nothing.
+func (r *reach) note(v *visit, failure *Error, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case answered:
+	case failure != nil && failure.Code == CodeCanceled:
+	case failure == nil || failure.HTTPStatus != 0:
 		r.unanswered, r.pause = 0, 0
 	case r.unanswered >= silence:
 		if r.probe == v {

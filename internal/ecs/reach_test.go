@@ -5,6 +5,11 @@ import (
 	"time"
 )
 
+var (
+	noAnswer = &Error{Code: CodeTimeout}
+	givenUp  = &Error{Code: CodeCanceled}
+)
+
 var begun = time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC)
 
 func TestARegionHoldsUpAQuarterAndNoMore(t *testing.T) {
@@ -29,21 +34,21 @@ func TestARegionHoldsUpAQuarterAndNoMore(t *testing.T) {
 
 func TestOneCallAtATimeAsksARegionThatDoesNotAnswer(t *testing.T) {
 	r, now := newReach(4), begun
-	call := func(answered bool) *visit {
+	call := func(failure *Error) {
 		t.Helper()
 		v, wait := r.enter(now)
 		if v == nil {
 			t.Fatalf("not admitted, but told to come back in %v", wait)
 		}
-		r.note(v, answered, now)
+		r.note(v, failure, now)
 		r.leave(v)
-		return v
 	}
-	call(false)
-	call(false)
-	call(true) // these were not in a row
+	call(noAnswer)
+	call(noAnswer)
+	call(&Error{HTTPStatus: 500}) // these were not in a row
 	for range silence {
-		call(false)
+		call(givenUp)
+		call(noAnswer)
 	}
 	for _, pause := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
 		pause *= time.Second
@@ -55,14 +60,14 @@ func TestOneCallAtATimeAsksARegionThatDoesNotAnswer(t *testing.T) {
 		if v, wait := r.enter(now); probe == nil || v != nil || wait != maxRoom {
 			t.Fatalf("probe %v, and beside it %v, %v; want one probe", probe, v, wait)
 		}
-		r.note(probe, false, now)
+		r.note(probe, noAnswer, now)
 		r.leave(probe)
 	}
 	now = now.Add(maxPause)
 	gaveUp, _ := r.enter(now)
 	r.leave(gaveUp) // for want of a credential: the next one asks
-	call(true)
-	call(false)
+	call(nil)
+	call(noAnswer)
 	if _, silent := r.silent(now); silent {
 		t.Error("an answer opens the region to all")
 	}
@@ -78,13 +83,13 @@ func TestLateAnswersDoNotLengthenThePause(t *testing.T) {
 		visits = append(visits, v)
 	}
 	for _, v := range visits[:5] {
-		r.note(v, false, now)
+		r.note(v, noAnswer, now)
 		r.leave(v)
 	}
 	if wait, silent := r.silent(now); !silent || wait != firstPause {
 		t.Errorf("silent %v, wait %v; want %v", silent, wait, firstPause)
 	}
-	r.note(visits[5], true, now)
+	r.note(visits[5], nil, now)
 	r.leave(visits[5])
 	if v, _ := r.enter(now); v == nil {
 		t.Error("the answer to an older call opens the region too")
