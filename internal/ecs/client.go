@@ -109,6 +109,8 @@ type Options struct {
 // Client calls ECS for one account. It is safe for concurrent use.
 type Client struct {
 	options Options
+	// door is where callers wait for a credential.
+	door *reach
 
 	mu        sync.Mutex
 	governors map[stream]*ratelimit.Governor
@@ -129,7 +131,7 @@ func New(options Options) *Client {
 	if options.UnderWay == 0 {
 		options.UnderWay = math.MaxInt
 	}
-	return &Client{options: options, governors: map[stream]*ratelimit.Governor{}, reaches: map[string]*reach{}}
+	return &Client{options: options, door: newReach(options.UnderWay), governors: map[stream]*ratelimit.Governor{}, reaches: map[string]*reach{}}
 }
 
 // Observe reads the inner access policy of a group, Accept or Drop. A wait other than
@@ -192,12 +194,9 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 	case silent:
 		return nil, 0, unreachable(action, g.RegionID, wait)
 	}
-	credential, err := c.options.Credentials.Credential(ctx, g.RegionID)
-	if err != nil {
-		if known, ok := errors.AsType[*Error](err); ok {
-			return nil, 0, known
-		}
-		return nil, 0, &Error{Action: action, Class: NoCredentials, Code: CodeNoCredentials, Message: redact(err.Error())}
+	credential, wait, err := c.credential(ctx, action, g.RegionID)
+	if wait > 0 || err != nil {
+		return nil, wait, err
 	}
 	governor := c.governor(stream{g.RegionID, action})
 	visit, wait, err := c.admit(ctx, region, governor, action, g, p)
@@ -222,6 +221,24 @@ func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.P
 		return nil, 0, failure
 	}
 	return answer, 0, nil
+}
+
+// credential gives what to sign with. It may have to be fetched, and of those who wait
+// for that there are no more than in a call.
+func (c *Client) credential(ctx context.Context, action, region string) (Credential, time.Duration, error) {
+	visit, wait := c.door.enter(c.options.Now())
+	if visit == nil {
+		return Credential{}, wait, nil
+	}
+	defer c.door.leave(visit)
+	credential, err := c.options.Credentials.Credential(ctx, region)
+	if known, ok := errors.AsType[*Error](err); ok {
+		return Credential{}, 0, known
+	}
+	if err != nil {
+		return Credential{}, 0, &Error{Action: action, Class: NoCredentials, Code: CodeNoCredentials, Message: redact(err.Error())}
+	}
+	return credential, 0, nil
 }
 
 const (

@@ -88,3 +88,28 @@ func TestARegionThatDoesNotAnswerIsAskedByOneAtATime(t *testing.T) {
 		w.awaitReason(fmt.Sprintf("p-%d", i), v1alpha1.ReasonInSync)
 	}
 }
+
+// TestATokenServiceThatDoesNotAnswerOneAccountStopsNoOther has the fetch of an account's
+// token hang for longer than the test lasts.
+func TestATokenServiceThatDoesNotAnswerOneAccountStopsNoOther(t *testing.T) {
+	t.Parallel()
+	w := newAccountWorld(t)
+	w.options.MaxConcurrentReconciles, w.options.Timeout = 8, 2*longest
+	const arn = "acs:ram::" + prodAccount + ":role/sgp"
+	w.sim.PutRole(ecssim.Role{ARN: arn, TrustedKeys: []string{testKey}})
+	w.sim.Inject(ecssim.Fault{Kind: ecssim.HangBefore, Action: "AssumeRole"})
+	w.secret("silent", testKey, testSecret)
+	silent := w.account(w.name("silent"), "silent", func(a *ecsAccount) {
+		a.Spec.Credentials.AssumeRole = &v1alpha1.AssumeRole{RoleARN: arn}
+	})
+	for i := range 20 {
+		w.policy(fmt.Sprintf("silent-%d", i), fmt.Sprintf("sg-%d", i), "Drop", using(silent.Name))
+	}
+	w.start()
+	w.eventually("the fetch hangs", func() bool { return w.calls("AssumeRole", "") > 0 }, func() string { return "" })
+	w.secret("keys", prodKey, prodSecret)
+	prod := w.account(w.name("prod"), "keys")
+	w.policy("prod", "sg-prod", "Drop", using(prod.Name))
+	w.awaitReason("prod", v1alpha1.ReasonInSync)
+	w.awaitAccount(prod.Name, v1alpha1.ReasonAuthenticated)
+}
