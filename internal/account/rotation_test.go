@@ -240,7 +240,7 @@ func TestASecretThatIsMadeAnewIsUsedByTheSameClient(t *testing.T) {
 			}
 			loseKeys(t, w)
 			_, _, err := w.Client(t.Context(), policy("prod", "sg-1"))
-			wantNotReady(t, err, "sgp-system/keys")
+			wantNotReady(t, err, "its Secret ")
 			w.keepsNoKeys(t)
 			made := keySecretOf(keyID, keySecret)
 			if err := client.IgnoreNotFound(w.cluster.Delete(t.Context(), made)); err != nil {

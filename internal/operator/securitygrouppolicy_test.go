@@ -122,6 +122,7 @@ func TestAGroupInSyncCostsOneReadOneWriteAndItsClaim(t *testing.T) {
 	if p.Status.InnerAccessPolicy != "Drop" || p.Status.LastModification != nil || p.Status.OriginalInnerAccessPolicy != "" || p.Status.ObservedGeneration != 1 {
 		t.Errorf("status %+v", p.Status)
 	}
+	w.awaitHolder("sg-1", "p") // which follows the status
 	n.want(t, 1, 0, 1)
 	w.reconcileNow("p")
 	w.cloudIs("sg-1", "Drop", 0)
