@@ -75,7 +75,8 @@ func (r *Reconciler) summarize(s *pass, o outcome) {
 		status.LastHandledReconcileAt = at
 	}
 	keep := o.keepReady && r.isReadyStill(s, now)
-	if o.quiet && (!o.keepReady || keep || !conditions.IsTrue(status.Conditions, v1alpha1.ConditionReady)) {
+	// A Ready that speaks of an earlier spec misleads nobody.
+	if o.quiet && (!o.keepReady || keep || !conditions.IsTrueAt(status.Conditions, v1alpha1.ConditionReady, s.p.Generation)) {
 		return
 	}
 	conditions.Set(&status.Conditions, s.p.Generation, o.Summary, keep, now)

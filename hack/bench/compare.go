@@ -29,6 +29,7 @@ var costs = []struct {
 	{"status writes", "", func(r *run) float64 { return r.Create.API.Status / float64(r.N) }},
 	{"claims written", "", func(r *run) float64 { return r.Create.API.Claims / float64(r.N) }},
 	{"all API server writes", "", func(r *run) float64 { return r.Create.Used.Writes / float64(r.N) }},
+	{"passes", "", func(r *run) float64 { return r.Create.Used.Passes / float64(r.N) }},
 	{"ECS reads", "", func(r *run) float64 { return float64(r.Create.Reads) / float64(r.N) }},
 }
 

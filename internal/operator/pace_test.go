@@ -146,3 +146,33 @@ func TestTheLogHasOneLineForEachChangeAndEachNewFailure(t *testing.T) {
 		}
 	}
 }
+
+// TestEditsThatWaitForTheRateCostNoMoreWrites edits more resources at once than calls
+// can be made.
+func TestEditsThatWaitForTheRateCostNoMoreWrites(t *testing.T) {
+	t.Parallel()
+	const resources = 6
+	var groups []ecssim.Group
+	for i := range resources {
+		groups = append(groups, ecssim.Group{ID: fmt.Sprint("sg-", i), Policy: "Accept"})
+	}
+	w := newWorld(t, groups...)
+	w.options.QPS, w.options.Burst = 5, 1
+	n := w.countWrites()
+	for i := range resources {
+		w.policy(fmt.Sprint("p-", i), fmt.Sprint("sg-", i), "Accept")
+	}
+	w.start()
+	for i := range resources {
+		w.awaitReason(fmt.Sprint("p-", i), v1alpha1.ReasonInSync)
+		w.awaitHolder(fmt.Sprint("sg-", i), fmt.Sprint("p-", i))
+	}
+	n.want(t, resources, 0, resources)
+	for i := range resources {
+		w.edit(fmt.Sprint("p-", i), func(p *policy) { p.Spec.InnerAccessPolicy = "Drop" })
+	}
+	for i := range resources {
+		w.awaitReason(fmt.Sprint("p-", i), v1alpha1.ReasonInSync)
+	}
+	n.want(t, 3*resources, 0, resources)
+}
