@@ -55,22 +55,27 @@ func (r *run) anyWrites(n float64) string {
 	return whole(int(n))
 }
 
+// maxShare is what the manager may take, of the API server's processor time: 1.25 times
+// what it took before there were claims, which was 24.8 %.
+const maxShare = 0.31
+
 // figures compares a run with what is to be reached.
 func (r *run) figures(s settings) []figure {
 	c, st := r.Create, r.Steady
 	needed := c.Resources + c.Changed
 	heap, rss := r.perResource(r.Empty.Heap, r.Full.Heap)/kib, r.perResource(r.Empty.RSS, c.PeakRSS)/kib
-	cpu := 1000 * c.Used.CPU / float64(c.Resources)
 	share := c.share(s)
+	edits := whole(int(r.Edit.API.Status))
 	return []figure{
 		{"useful ECS throughput while all converge, of what the limit allows", "≥ 95 %", fmt.Sprintf("%.1f %%", 100*share), share >= 0.95},
 		{"status writes while all converge: 1 for each resource in sync, 2 for each changed", "≤ " + whole(needed), whole(int(c.API.Status)), int(c.API.Status) <= needed},
+		{"status writes of a mass edit: 2 for each changed", "≤ " + whole(2*r.Edit.Changed), edits, int(r.Edit.API.Status) <= 2*r.Edit.Changed},
 		{"API server writes in steady state, of any kind", "0", r.anyWrites(st.Used.Writes), r.anyWrites(st.Used.Writes) == "0"},
 		{"API server writes after a restart, of any kind but for edits", "0", r.anyWrites(r.Cold.Unexplained), r.anyWrites(r.Cold.Unexplained) == "0"},
 		{"ECS reads while all converge: 1 for each resource in sync, 2 for each changed", "≤ " + whole(needed), whole(c.Reads), c.Reads <= needed},
 		{"memory for each resource: live heap", "≤ 4 KiB", fmt.Sprintf("%.2f KiB", heap), heap <= 4},
-		{"memory for each resource: peak RSS while they converge", "≤ 4 KiB", fmt.Sprintf("%.2f KiB", rss), rss <= 4},
-		{"manager CPU for each resource converged", "≤ 2 ms", fmt.Sprintf("%.2f ms", cpu), cpu <= 2},
+		{"memory for each resource: peak RSS while they converge", "≤ 4.5 KiB", fmt.Sprintf("%.2f KiB", rss), rss <= 4.5},
+		{"manager CPU while all converge, of the API server's", fmt.Sprintf("≤ %.0f %%", 100*maxShare), fmt.Sprintf("%.1f %%", 100*c.Used.toAPI()), c.Used.toAPI() <= maxShare},
 		{"steady state, of a core, per 1,000 resources at an interval of 10 minutes", "< 1 %", fmt.Sprintf("%.2f %%", 100*r.steadyCore()), r.steadyCore() < 0.01},
 		{"p99 from edit to cloud, busy with resyncs against idle", "≤ 3 ×", fmt.Sprintf("%.2f ×", r.Busy.p99()/r.Idle.p99()), r.Busy.p99() <= 3*r.Idle.p99()},
 		{"busiest second of the resyncs against the mean", "≤ 2 ×", fmt.Sprintf("%.2f ×", st.Spread.mostShare()), st.Spread.mostShare() <= 2},

@@ -238,7 +238,7 @@ func TestTheEnvironmentIsTheInstalledOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(env, "GOGC=40") || !slices.Contains(env, "GOMAXPROCS=1") {
+	if !slices.Contains(env, "GOGC=36") || !slices.Contains(env, "GOMAXPROCS=1") {
 		t.Errorf("%v lacks what config/manager tells Go's runtime", env)
 	}
 	for _, e := range env {
