@@ -176,3 +176,18 @@ func TestEditsThatWaitForTheRateCostNoMoreWrites(t *testing.T) {
 	}
 	n.want(t, 3*resources, 0, resources)
 }
+
+// TestARequestInTooManyWordsCostsNothing is for an annotation that is as long as an
+// object may be.
+func TestARequestInTooManyWordsCostsNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecssim.Group{ID: "sg-1", Policy: "Drop"})
+	w.policy("p", "sg-1", "Drop", func(p *policy) {
+		p.Annotations = map[string]string{v1alpha1.AnnotationReconcileRequestedAt: strings.Repeat("now", 80<<10)}
+	})
+	w.start()
+	w.awaitEvent("p", v1alpha1.EventRequestIgnored)
+	if p := w.awaitReason("p", v1alpha1.ReasonInSync); p.Status.LastHandledReconcileAt != "" {
+		t.Errorf("%d bytes are in the status", len(p.Status.LastHandledReconcileAt))
+	}
+}
