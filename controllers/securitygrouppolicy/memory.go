@@ -277,7 +277,7 @@ func (r *Reconciler) begin(ctx context.Context, p *v1alpha1.SecurityGroupPolicy)
 	if !s.known.waitingSince.IsZero() {
 		s.waited = now.Sub(s.known.waitingSince)
 	}
-	if !claims.HeldBy(claim, p) {
+	if claims.Wants(p) && !claims.HeldBy(claim, p) {
 		s.unsettled = r.memory.settles(g, now)
 	}
 	if !claims.Wants(p) || claims.HeldBy(claim, p) {
