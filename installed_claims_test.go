@@ -29,7 +29,7 @@ func (i *installation) frugal(t *testing.T) {
 	for _, variable := range deployment.Spec.Template.Spec.Containers[0].Env {
 		set[variable.Name] = variable.Value
 	}
-	for name, want := range map[string]string{"GOGC": "40", "GOMAXPROCS": "1"} {
+	for name, want := range map[string]string{"GOGC": "36", "GOMAXPROCS": "1"} {
 		if set[name] != want {
 			t.Errorf("%s is %q, want %q", name, set[name], want)
 		}
