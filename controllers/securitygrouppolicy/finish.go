@@ -127,7 +127,8 @@ func (r *Reconciler) write(ctx context.Context, s *pass) error {
 
 // writeOnNewest makes sure that what became of a request is not lost because the
 // resource was edited meanwhile: it is written onto the newest version, if that still
-// waits for the outcome of this very request.
+// waits for the outcome of this very request. Where another manager has repeated it, a
+// refusal says nothing of the repetition, but ECS's answer is that of both.
 func (r *Reconciler) writeOnNewest(ctx context.Context, s *pass, err error) error {
 	request := s.stored.Status.PendingModification
 	for range 5 {
@@ -139,7 +140,8 @@ func (r *Reconciler) writeOnNewest(ctx context.Context, s *pass, err error) erro
 			return client.IgnoreNotFound(err)
 		}
 		pending := newest.Status.PendingModification
-		if newest.UID != s.p.UID || pending == nil || pendingID(pending) != pendingID(request) {
+		if newest.UID != s.p.UID || pending == nil || pending.ClientToken != request.ClientToken ||
+			pendingID(pending) != pendingID(request) && !s.answered() {
 			return nil
 		}
 		s.stored = newest.DeepCopy()
@@ -148,6 +150,11 @@ func (r *Reconciler) writeOnNewest(ctx context.Context, s *pass, err error) erro
 		_, err = conditions.WriteStatus(ctx, r.Client, s.p, &s.stored.Status, &s.p.Status)
 	}
 	return err
+}
+
+// answered tells whether ECS has answered the request of this pass with its effect.
+func (s *pass) answered() bool {
+	return len(s.effects) > 0 && s.effects[len(s.effects)-1].RequestID != ""
 }
 
 // release lets a resource go, with a word if its group is left as it is.

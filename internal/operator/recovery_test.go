@@ -8,6 +8,7 @@ import (
 	"time"
 
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	testclock "k8s.io/utils/clock/testing"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
@@ -198,6 +199,32 @@ func TestTheRecordOfAChangeOutlivesAnEditMeanwhile(t *testing.T) {
 	if p.Status.LastModification.RequestID != effects[1].RequestID || p.Status.OriginalInnerAccessPolicy != "Accept" || len(recorded) == 0 || recorded[0] != effects[0].RequestID {
 		t.Errorf("status %+v, recorded %v, effects %+v", p.Status, recorded, effects)
 	}
+}
+
+// TestARequestIDIsKeptWhereAnotherManagerRepeatsTheRequest has one write the request ahead
+// once more, as a successor does, while its answer is on the way.
+func TestARequestIDIsKeptWhereAnotherManagerRepeatsTheRequest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, ecssim.Group{ID: "sg-1", Policy: "Accept"})
+	var once sync.Once
+	w.options.Replace.Cloud = func(c cloud) cloud {
+		return interceptedCloud{cloud: c, modified: func() {
+			once.Do(func() {
+				p := w.get("p")
+				p.Status.PendingModification.Time = metav1.NewTime(p.Status.PendingModification.Time.Add(time.Second))
+				if err := api.Status().Update(w.t.Context(), p); err != nil {
+					w.t.Error(err)
+				}
+			})
+		}}
+	}
+	w.policy("p", "sg-1", "Drop")
+	w.start()
+	p := w.awaitReason("p", v1alpha1.ReasonInSync)
+	if last := p.Status.LastModification; last == nil || last.RequestID != w.sim.Effects(w.region, "sg-1")[0].RequestID {
+		t.Errorf("lastModification %+v, want the request id of %+v", last, w.sim.Effects(w.region, "sg-1"))
+	}
+	w.cloudIs("sg-1", "Drop", 1)
 }
 
 // The group stays closed to others for as long as the change may take effect, and no
