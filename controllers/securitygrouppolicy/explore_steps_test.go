@@ -222,7 +222,7 @@ func (s *state) reconciler(n int, p *port, serial int64) *Reconciler {
 		NewClientToken: func() string { tokens++; return "t" + itoa(serial) + "." + strconv.Itoa(tokens) },
 		ResyncInterval: resync, MaxConcurrentReconciles: 1,
 	}
-	r.memory.began, r.memory.entries, r.memory.running = m.began.Add(-time.Hour), map[types.UID]*packed{}, map[types.UID]time.Time{}
+	r.memory.began, r.memory.entries, r.memory.running = m.began.Add(-1000*time.Hour), map[types.UID]*packed{}, map[types.UID]time.Time{}
 	r.memory.unsettled, r.memory.departed = map[claims.Group]time.Time{}, maps.Clone(m.departed)
 	if !m.unsettled.IsZero() {
 		r.memory.unsettled[explored] = m.unsettled
