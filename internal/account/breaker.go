@@ -13,9 +13,9 @@ const (
 	// breakerLimit is how many refusals in a row open the breaker: a few, so that
 	// one resource whose user asks again and again is not answered from memory.
 	breakerLimit = 5
-	// verdictHolds is how long the token service's refusal counts. It is asked again
+	// refusalHolds is how long the token service's refusal counts. It is asked again
 	// within 45 seconds, so that this ends only a refusal that it cannot be asked about.
-	verdictHolds = 2 * time.Minute
+	refusalHolds = 2 * time.Minute
 	// maxRefusing bounds what regions that a user names can leave behind.
 	maxRefusing = 64
 )
@@ -27,8 +27,8 @@ const (
 type breaker struct {
 	regions map[string]*refusals // those that have refused it since they last accepted it
 
-	verdict *ecs.Error // the token service's refusal
-	until   time.Time  // when that counts no longer
+	everywhere *ecs.Error // the token service's refusal
+	until      time.Time  // when that counts no longer
 }
 
 // refusals are those of one region, in a row.
@@ -41,8 +41,8 @@ type refusals struct {
 // mayTry tells why nothing may be sent to a region now. Who may try while it is open
 // tries for all: the others wait for what becomes of it.
 func (b *breaker) mayTry(region string, now time.Time) *ecs.Error {
-	if b.verdict != nil && now.Before(b.until) && len(b.regions) > 0 {
-		return b.verdict
+	if b.everywhere != nil && now.Before(b.until) && len(b.regions) > 0 {
+		return b.everywhere
 	}
 	r := b.regions[region]
 	switch {
@@ -96,22 +96,22 @@ func (b *breaker) makeRoom() {
 // service, and tells whether it does.
 func (b *breaker) accept(region string) (contradicts bool) {
 	delete(b.regions, region)
-	contradicts = b.verdict != nil
-	b.verdict = nil
+	contradicts = b.everywhere != nil
+	b.everywhere = nil
 	return contradicts
 }
 
 // condemn notes that the token service refuses the credential.
 func (b *breaker) condemn(now time.Time, failure *ecs.Error) {
-	b.verdict, b.until = heldBack(failure, afterRefusal), now.Add(verdictHolds)
+	b.everywhere, b.until = heldBack(failure, afterRefusal), now.Add(refusalHolds)
 }
 
 // acquit notes that the token service accepts the credential. It says nothing of a
 // region that refuses it on its own; one that did so at the same time as the token
 // service is tried anew.
 func (b *breaker) acquit() {
-	if b.verdict != nil {
-		b.verdict, b.regions = nil, nil
+	if b.everywhere != nil {
+		b.everywhere, b.regions = nil, nil
 	}
 }
 

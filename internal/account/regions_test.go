@@ -204,7 +204,7 @@ func TestTheTokenServicesWordHoldsWhileItIsRepeated(t *testing.T) {
 	}
 	// It can't be asked any more, and the key is good again.
 	w.sim.PutKey(ecssim.Key{ID: otherID, Secret: otherSecret, Account: otherAccount})
-	w.clock.Advance(verdictHolds)
+	w.clock.Advance(refusalHolds)
 	if _, err := w.observe(t, policy("prod", "sg-2")); err != nil {
 		t.Errorf("held back for ever: %v", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 	"sync"
@@ -299,37 +300,29 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (c *Client) governor(s stream) *ratelimit.Governor {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g, ok := c.governors[s]
-	if !ok {
-		if len(c.governors) >= maxIdleStreams {
-			for old, g := range c.governors {
-				if g.Idle() {
-					delete(c.governors, old)
-				}
-			}
-		}
-		g = ratelimit.New(c.options.QPS, c.options.Burst, c.options.Now)
-		c.governors[s] = g
-	}
-	return g
+	return kept(c.governors, s, (*ratelimit.Governor).Idle, func() *ratelimit.Governor {
+		return ratelimit.New(c.options.QPS, c.options.Burst, c.options.Now)
+	})
 }
 
 func (c *Client) reach(region string) *reach {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r, ok := c.reaches[region]
-	if !ok {
-		if len(c.reaches) >= maxIdleStreams {
-			for old, r := range c.reaches {
-				if r.idle() {
-					delete(c.reaches, old)
-				}
-			}
-		}
-		r = newReach(c.options.UnderWay)
-		c.reaches[region] = r
+	return kept(c.reaches, region, (*reach).idle, func() *reach { return newReach(c.options.UnderWay) })
+}
+
+// kept is what stands under a key, made if there is nothing. Where there are many, those
+// that are idle are forgotten first.
+func kept[K comparable, V any](all map[K]V, key K, idle func(V) bool, fresh func() V) V {
+	if value, ok := all[key]; ok {
+		return value
 	}
-	return r
+	if len(all) >= maxIdleStreams {
+		maps.DeleteFunc(all, func(_ K, value V) bool { return idle(value) })
+	}
+	value := fresh()
+	all[key] = value
+	return value
 }
 
 func outcome(failure *Error) (ratelimit.Outcome, time.Duration) {
