@@ -255,13 +255,6 @@ func measureKept(b *testing.B, r *Reconciler, object func(n string) client.Objec
 	store := toolscache.NewIndexer(toolscache.MetaNamespaceKeyFunc, toolscache.Indexers{
 		toolscache.NamespaceIndex: toolscache.MetaNamespaceIndexFunc,
 	})
-	held := func() uint64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
 	before, added := held(), 0
 	b.ReportAllocs()
 	for b.Loop() {

@@ -58,15 +58,17 @@ func declared(name string) *v1alpha1.SecurityGroupPolicy {
 	}
 }
 
+// held is how much memory is live.
+func held() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
 func TestWhatAUserWritesIntoAnObjectCostsNothingThatLasts(t *testing.T) {
 	const objects, allowed = 20, 20 << 10
-	held := func() uint64 {
-		runtime.GC()
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
 	var kept []*v1alpha1.SecurityGroupPolicy
 	before := held()
 	for n := range objects {
