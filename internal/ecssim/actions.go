@@ -28,6 +28,10 @@ var apis = map[string]api{
 	"ModifySecurityGroupPolicy":      {"ecs", ecsVersion, true, true, (*Server).modifySecurityGroupPolicy},
 	"DescribeSecurityGroupAttribute": {"ecs", ecsVersion, true, false, (*Server).describeSecurityGroupAttribute},
 	"DescribeSecurityGroups":         {"ecs", ecsVersion, true, false, (*Server).describeSecurityGroups},
+	"CreateSecurityGroup":            {"ecs", ecsVersion, true, false, (*Server).createSecurityGroup},
+	"DeleteSecurityGroup":            {"ecs", ecsVersion, true, false, (*Server).deleteSecurityGroup},
+	"TagResources":                   {"ecs", ecsVersion, true, false, (*Server).tagResources},
+	"UntagResources":                 {"ecs", ecsVersion, true, false, (*Server).untagResources},
 	"DescribeRegions":                {"ecs", ecsVersion, true, false, (*Server).describeRegions},
 	"AssumeRole":                     {"sts", stsVersion, true, false, (*Server).assumeRole},
 	"AssumeRoleWithOIDC":             {"sts", stsVersion, false, false, (*Server).assumeRoleWithOIDC},
@@ -73,7 +77,7 @@ func (s *Server) setInnerAccessPolicy(c *call, policy Policy) *apiError {
 	case refusal != nil:
 		return refusal
 	case group.Managed:
-		return refuse(403, "InvalidOperation.ResourceManagedByCloudProduct", "The security group %s has been managed by another cloud product.", group.ID)
+		return managedGroup(group.ID)
 	case group.Enterprise:
 		return refuse(404, "InvalidParameter.InnerAccessPolicy", "The specified parameter InnerAccessPolicy is not valid for an enterprise security group.")
 	}
@@ -93,6 +97,10 @@ func (s *Server) findGroup(c *call) (*groupState, *apiError) {
 		return nil, refuse(404, "InvalidSecurityGroupId.NotFound", "The specified SecurityGroupId does not exist.")
 	}
 	return group, nil
+}
+
+func managedGroup(id string) *apiError {
+	return refuse(403, "InvalidOperation.ResourceManagedByCloudProduct", "The security group %s has been managed by another cloud product.", id)
 }
 
 func malformedGroupID() *apiError {
@@ -128,9 +136,9 @@ func (s *Server) describeSecurityGroupAttribute(c *call) (object, *apiError) {
 	if refusal != nil {
 		return nil, refusal
 	}
-	start, refusal := c.position(direction)
-	if refusal != nil {
-		return nil, refusal
+	start, known := c.position(direction)
+	if !known {
+		return nil, invalidParamter("NextToken")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,7 +151,7 @@ func (s *Server) describeSecurityGroupAttribute(c *call) (object, *apiError) {
 		{"RegionId", group.Region},
 		{"SecurityGroupId", group.ID},
 		{"SecurityGroupName", group.Name},
-		{"Description", ""},
+		{"Description", group.Description},
 		{"VpcId", group.VpcID},
 		{"InnerAccessPolicy", group.visible(s.now())},
 		{"NextToken", next},
@@ -209,19 +217,20 @@ func encodePosition(kind string, position int) string {
 	return base64.URLEncoding.EncodeToString(fmt.Appendf(nil, "%s/%d", kind, position))
 }
 
-// position reads a NextToken made for the same kind of listing.
-func (c *call) position(kind string) (int, *apiError) {
+// position reads a NextToken made for the same kind of listing. Known is false where
+// there is one of another kind.
+func (c *call) position(kind string) (position int, known bool) {
 	token := c.param("NextToken")
 	if token == "" {
-		return 0, nil
+		return 0, true
 	}
 	text, err := base64.URLEncoding.DecodeString(token)
 	if err == nil && len(text) > len(kind)+1 && string(text[:len(kind)+1]) == kind+"/" {
 		if n, err := strconv.Atoi(string(text[len(kind)+1:])); err == nil && n > 0 {
-			return n, nil
+			return n, true
 		}
 	}
-	return 0, invalidParamter("NextToken")
+	return 0, false
 }
 
 func (s *Server) describeRegions(c *call) (object, *apiError) {

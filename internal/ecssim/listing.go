@@ -9,6 +9,16 @@ import (
 	"strings"
 )
 
+// reachOfTags is how many groups a filter by tag reaches.
+const reachOfTags = 1000
+
+// groupTypes are those that a call may name; none is one too.
+var groupTypes = []string{"", "normal", "enterprise"}
+
+func invalidGroupType() *apiError {
+	return refuse(400, "InvalidParameter.SecurityGroupType", "The specified parameter SecurityGroupType is not valid.")
+}
+
 // groupFilter is what DescribeSecurityGroups asks for.
 type groupFilter struct {
 	ids     []string // nil: all
@@ -41,20 +51,7 @@ func (s *Server) describeSecurityGroups(c *call) (object, *apiError) {
 	if !s.regions[c.log.Region] {
 		return nil, unknownRegion()
 	}
-	ids := filter.ids
-	if ids == nil {
-		ids = s.groups.inRegion(c.log.Region)
-	}
-	found, matching := []object{}, 0
-	for _, id := range ids {
-		group := s.groups.byKey[groupKey{c.log.Region, id}]
-		if group == nil || !filter.matches(group) {
-			continue
-		}
-		if matching++; matching > page.start && len(found) < page.size {
-			found = append(found, group.describe())
-		}
-	}
+	found, matching := s.groups.find(c.log.Region, filter, page)
 	answer := object{{"RegionId", c.log.Region}, {"SecurityGroups", object{{"SecurityGroup", found}}}}
 	if !page.byToken {
 		return append(answer, field{"TotalCount", matching}, field{"PageNumber", page.start/page.size + 1},
@@ -65,6 +62,28 @@ func (s *Server) describeSecurityGroups(c *call) (object, *apiError) {
 		next = encodePosition("groups", page.start+page.size)
 	}
 	return append(answer, field{"NextToken", next}), nil
+}
+
+// find returns the groups of a page, and how many there are on all pages.
+func (g *groups) find(region string, filter groupFilter, page page) (found []object, matching int) {
+	ids := filter.ids
+	if ids == nil {
+		ids = g.inRegion(region)
+	}
+	found = []object{}
+	for _, id := range ids {
+		group := g.byKey[groupKey{region, id}]
+		if group == nil || !filter.matches(group) {
+			continue
+		}
+		if len(filter.tags) > 0 && matching == reachOfTags {
+			break
+		}
+		if matching++; matching > page.start && len(found) < page.size {
+			found = append(found, group.describe())
+		}
+	}
+	return found, matching
 }
 
 // page is the part of a listing that a call asks for, in the old way (by number)
@@ -80,8 +99,11 @@ func newPage(c *call) (page, *apiError) {
 		if refusal != nil {
 			return page{}, refusal
 		}
-		start, refusal := c.position("groups")
-		return page{true, start, size}, refusal
+		start, known := c.position("groups")
+		if !known { // spelled as ECS spells it
+			return page{}, refuse(400, "InValidParameter.NextToken", "The specified parameter NextToken is not valid.")
+		}
+		return page{true, start, size}, nil
 	}
 	size, refusal := c.number("PageSize", 10, 1, 100)
 	if refusal != nil {
@@ -102,7 +124,13 @@ func newGroupFilter(c *call) (groupFilter, *apiError) {
 		tags:    map[string]string{},
 	}
 	if id := c.log.GroupID; id != "" {
+		if !groupID.MatchString(id) {
+			return f, malformedGroupID()
+		}
 		f.ids = []string{id}
+	}
+	if !slices.Contains(groupTypes, f.kind) {
+		return f, invalidGroupType()
 	}
 	if text := c.param("SecurityGroupIds"); text != "" {
 		if err := json.Unmarshal([]byte(text), &f.ids); err != nil || f.ids == nil || len(f.ids) > 100 {
@@ -112,7 +140,7 @@ func newGroupFilter(c *call) (groupFilter, *apiError) {
 		f.ids = slices.Compact(f.ids)
 	}
 	for name, allowed := range map[string][]string{
-		f.network: {"", "vpc", "classic"}, f.kind: {"", "normal", "enterprise"}, f.managed: {"", "true", "false"},
+		f.network: {"", "vpc", "classic"}, f.managed: {"", "true", "false"},
 	} {
 		if !slices.Contains(allowed, name) {
 			return f, refuse(400, "InvalidParameter", "The filter value %q is not valid.", name)
@@ -161,7 +189,7 @@ func (g *groupState) describe() object {
 	return object{
 		{"SecurityGroupId", g.ID},
 		{"SecurityGroupName", g.Name},
-		{"Description", ""},
+		{"Description", g.Description},
 		{"SecurityGroupType", g.kind()},
 		{"VpcId", g.VpcID},
 		{"CreationTime", "2026-01-01T00:00:00Z"},

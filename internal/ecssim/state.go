@@ -53,20 +53,28 @@ func (s *Server) PutGroup(g Group) {
 		g.Account = DefaultAccount
 	}
 	g.Tags = maps.Clone(g.Tags)
-	key := groupKey{g.Region, g.ID}
-	if _, replaced := s.groups.byKey[key]; !replaced {
-		delete(s.groups.sorted, g.Region)
-	}
-	s.groups.byKey[key] = &groupState{Group: g}
+	s.groups.put(g)
 	s.regions[g.Region] = true
+}
+
+func (g *groups) put(group Group) {
+	key := groupKey{group.Region, group.ID}
+	if _, replaced := g.byKey[key]; !replaced {
+		delete(g.sorted, group.Region)
+	}
+	g.byKey[key] = &groupState{Group: group}
+}
+
+func (g *groups) remove(region, id string) {
+	delete(g.byKey, groupKey{region, id})
+	delete(g.sorted, region)
 }
 
 // DeleteGroup removes a group: ECS answers that it is not found.
 func (s *Server) DeleteGroup(region, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.groups.byKey, groupKey{region, id})
-	delete(s.groups.sorted, region)
+	s.groups.remove(region, id)
 }
 
 // Group returns a group as it really is, whatever lagging reads show.

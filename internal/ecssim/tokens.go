@@ -28,6 +28,8 @@ type idempotentCall struct {
 	begun     time.Time
 	running   bool
 	requestID string
+	// answer is what a repetition is answered with, beside the request id.
+	answer object
 }
 
 func newClientTokens() clientTokens { return clientTokens{calls: map[string]*idempotentCall{}} }
@@ -63,6 +65,13 @@ func (t *clientTokens) begin(now time.Time, c *call) (id string, first *idempote
 	t.calls[id] = entry
 	t.expiry = append(t.expiry, expiringToken{id, entry})
 	return id, nil, nil
+}
+
+// keep completes the call that has claimed a token, with its answer.
+func (t *clientTokens) keep(id string, answer object) {
+	if entry := t.calls[id]; entry != nil {
+		entry.running, entry.answer = false, answer
+	}
 }
 
 // end completes the call that has claimed a token. A refused call gives its

@@ -66,7 +66,9 @@ type Group struct {
 	Policy  Policy `json:"policy,omitempty"`
 	Account string `json:"account,omitempty"`
 	Name    string `json:"name,omitempty"`
-	VpcID   string `json:"vpcId,omitempty"`
+	// Description is free text.
+	Description string `json:"description,omitempty"`
+	VpcID       string `json:"vpcId,omitempty"`
 	// Enterprise groups ("advanced") have a fixed policy.
 	Enterprise bool `json:"enterprise,omitempty"`
 	// Managed groups belong to a cloud product and take query calls only.
