@@ -175,18 +175,34 @@ func (c *Client) Modify(ctx context.Context, g Group, policy, clientToken string
 	return answer.requestID, 0, nil
 }
 
-func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.Priority, query map[string]string) (*answer, time.Duration, error) {
+// name adds the parameters that name a group, or a region alone.
+func (g Group) name(query map[string]string) {
 	query["RegionId"] = g.RegionID
-	query["SecurityGroupId"] = g.SecurityGroupID
+	if g.SecurityGroupID != "" {
+		query["SecurityGroupId"] = g.SecurityGroupID
+	}
 	if g.OwnerAccount != "" {
 		query["OwnerAccount"] = g.OwnerAccount
 	}
-	if !c.options.Regions.Known(g.RegionID) {
-		return nil, 0, unknownRegion(action, fmt.Sprintf("region %q is not one that may be called", g.RegionID))
+}
+
+// target is where the calls for a region go.
+func (c *Client) target(action, region string) (scheme, host string, _ error) {
+	if !c.options.Regions.Known(region) {
+		return "", "", unknownRegion(action, fmt.Sprintf("region %q is not one that may be called", region))
 	}
-	scheme, host, err := c.options.Endpoint.resolve("ecs", g.RegionID)
+	scheme, host, err := c.options.Endpoint.resolve("ecs", region)
 	if err != nil {
-		return nil, 0, unknownRegion(action, err.Error())
+		return "", "", unknownRegion(action, err.Error())
+	}
+	return scheme, host, nil
+}
+
+func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.Priority, query map[string]string) (*answer, time.Duration, error) {
+	g.name(query)
+	scheme, host, err := c.target(action, g.RegionID)
+	if err != nil {
+		return nil, 0, err
 	}
 	region := c.reach(g.RegionID)
 	switch wait, silent := region.silent(c.options.Now()); {

@@ -71,6 +71,7 @@ var classes = map[string]Class{
 	"InvalidParameter":                       Invalid,
 	"InvalidParamter":                        Invalid,
 	"InvalidParameter.AttributeNotSupported": Invalid,
+	codeOfBadPageToken:                       Invalid,
 	"InvalidParameter.OwnerAccount":          Invalid,
 	"InvalidParameter.Format":                Invalid,
 	"InvalidNicType.ValueNotSupported":       Invalid,

@@ -56,6 +56,14 @@ func (a *answer) invalid(action, message string) *Error {
 // kilobytes.
 const maxBody = 1 << 20
 
+// mostBody bounds what is read of an action's answer.
+func mostBody(action string) int {
+	if action == ActionList {
+		return maxPage
+	}
+	return maxBody
+}
+
 // maxHeader bounds what is read of an answer's headers.
 const maxHeader = 64 << 10
 
@@ -88,6 +96,7 @@ func newTransport() *http.Transport {
 
 // exchange is what came back.
 type exchange struct {
+	most      int // of the body, in bytes
 	status    int
 	header    http.Header
 	body      []byte
@@ -104,10 +113,10 @@ func (x *exchange) do(r *http.Request) {
 	}
 	defer func() { _ = response.Body.Close() }()
 	x.status, x.header = response.StatusCode, response.Header
-	body := bytes.NewBuffer(make([]byte, 0, min(max(response.ContentLength, 0), maxBody)+bytes.MinRead))
-	_, x.err = body.ReadFrom(io.LimitReader(response.Body, maxBody+1))
+	body := bytes.NewBuffer(make([]byte, 0, min(max(response.ContentLength, 0), int64(x.most))+bytes.MinRead))
+	_, x.err = body.ReadFrom(io.LimitReader(response.Body, int64(x.most)+1))
 	x.body = body.Bytes()
-	x.truncated = len(x.body) > maxBody
+	x.truncated = len(x.body) > x.most
 }
 
 // send makes one call and counts it.
@@ -120,7 +129,7 @@ func send(ctx context.Context, r request) (*answer, *Error) {
 
 // exchangeOnce makes one call.
 func exchangeOnce(ctx context.Context, r request) (*answer, *Error) {
-	x := &exchange{}
+	x := &exchange{most: mostBody(r.action)}
 	var secrets []string
 	for _, value := range r.form {
 		secrets = append(secrets, value)
