@@ -1,5 +1,5 @@
-// Command manager runs the operator: it reads the flags and starts a manager. It
-// decides nothing else.
+// Command manager runs the operator, or one of the commands of internal/cli: it reads
+// the manager's flags and starts. It decides nothing else.
 package main
 
 import (
@@ -19,6 +19,7 @@ import (
 	clientconfig "sigs.k8s.io/controller-runtime/pkg/client/config"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
+	"github.com/sgp-operator/sgp-operator/internal/cli"
 	"github.com/sgp-operator/sgp-operator/internal/operator"
 )
 
@@ -32,13 +33,9 @@ type options struct {
 }
 
 func main() {
-	if err := run(ctrl.SetupSignalHandler(), os.Args[1:]); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return
-		}
-		fmt.Fprintln(os.Stderr, "manager:", strings.ReplaceAll(err.Error(), "\n", " "))
-		os.Exit(1)
-	}
+	os.Exit(cli.Main(ctrl.SetupSignalHandler(), cli.Process{
+		Args: os.Args, Env: os.Getenv, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Manager: run,
+	}))
 }
 
 func parse(args []string) (*options, error) {
@@ -74,12 +71,13 @@ func parse(args []string) (*options, error) {
 	case errors.Is(err, flag.ErrHelp):
 		f.SetOutput(os.Stdout)
 		f.Usage()
+		fmt.Println("\nThere are other commands: manager help lists them.")
 		return nil, err
 	case err != nil:
 		return nil, err
 	}
 	if f.NArg() > 0 {
-		return nil, fmt.Errorf("unexpected argument %q: every option begins with --", f.Arg(0))
+		return nil, fmt.Errorf("unexpected argument %q: every option begins with --, and manager help lists the commands", f.Arg(0))
 	}
 	o.WatchNamespaces, o.SecretNamespaces, o.ExtraRegions = split(o.namespaces), o.secretNamespaces(), split(o.regions)
 	if err := o.nameShard(); err != nil {

@@ -201,6 +201,15 @@ func (r *Resolver) Client(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) 
 	return l.client, a.Name, nil
 }
 
+// Own returns a client with the manager's own credentials, for whoever works without a
+// cluster. A NotReadyError says why there are none.
+func (r *Resolver) Own() (*ecs.Client, error) {
+	if r.ownErr != nil {
+		return nil, r.ownErr
+	}
+	return r.own.client, nil
+}
+
 // lendAfter is how long the default account has to be gone before the manager's own
 // credentials take its place: it may only be replaced, and may have refused whom they
 // would serve.

@@ -1,0 +1,118 @@
+// Package cli holds the commands beside the manager: what is read of the cloud and
+// written to files without a cluster. Data goes to standard output, everything else to
+// standard error. It calls the cloud through the packages that the manager uses, and
+// must know neither the controllers nor a cluster.
+package cli
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// Process is what a command has of the process that it runs in.
+type Process struct {
+	// Args are those of the process, its name included.
+	Args []string
+	// Env finds an environment variable.
+	Env            func(string) string
+	Stdout, Stderr io.Writer
+	// Now is the clock.
+	Now func() time.Time
+	// Manager runs the manager, with its flags. Its flag.ErrHelp is no failure.
+	Manager func(ctx context.Context, args []string) error
+}
+
+// Exit codes.
+const (
+	exitFailed  = 1
+	exitUsage   = 2
+	exitStopped = 130 // as a shell has it for Ctrl-C
+)
+
+// usageError is a mistake in the command line, which has had no effect.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func misused(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// errStopped is the end of a command by a signal.
+var errStopped = errors.New("stopped")
+
+// Main runs the command that the arguments name, the manager if they name none, and
+// returns the exit code. As a plugin of kubectl it runs no manager.
+func Main(ctx context.Context, p Process) int {
+	name, plugin := displayName(p.Args)
+	args := p.Args[min(1, len(p.Args)):]
+	if !plugin && (len(args) == 0 || strings.HasPrefix(args[0], "-")) {
+		return p.report("manager", p.Manager(ctx, args))
+	}
+	root := p.commands(name, plugin) //nolint:contextcheck // cobra hands each command its context
+	root.SetArgs(args)
+	ran, err := root.ExecuteContextC(ctx)
+	said := name
+	if ran != nil {
+		said = ran.CommandPath()
+	}
+	return p.report(said, err)
+}
+
+// report ends a command with one line where it has failed.
+func (p Process) report(command string, err error) int {
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	_, _ = fmt.Fprintf(p.Stderr, "%s: %s\n", command, strings.ReplaceAll(err.Error(), "\n", " "))
+	_, misuse := errors.AsType[usageError](err)
+	switch {
+	case misuse:
+		return exitUsage
+	case errors.Is(err, errStopped):
+		return exitStopped
+	}
+	return exitFailed
+}
+
+// displayName is how users call the binary: kubectl runs kubectl-alicloud_sgp for
+// `kubectl alicloud-sgp`.
+func displayName(args []string) (name string, plugin bool) {
+	if len(args) == 0 {
+		return "manager", false
+	}
+	base := strings.TrimSuffix(filepath.Base(args[0]), ".exe")
+	if rest, ok := strings.CutPrefix(base, "kubectl-"); ok {
+		return "kubectl " + strings.ReplaceAll(strings.ReplaceAll(rest, "-", " "), "_", "-"), true
+	}
+	return "manager", false
+}
+
+func (p Process) commands(name string, plugin bool) *cobra.Command {
+	root := &cobra.Command{
+		Use: name, Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: name},
+		Short:         "Inner access policies of Alibaba Cloud ECS security groups",
+		SilenceErrors: true, SilenceUsage: true,
+	}
+	root.SetOut(p.Stdout)
+	root.SetErr(p.Stderr)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return misused("%w; see %s --help", err, c.CommandPath()) })
+	root.AddCommand(p.importCommand())
+	if plugin {
+		return root
+	}
+	manager := &cobra.Command{
+		Use: "manager", Short: "Run the operator; the default without a command", DisableFlagParsing: true,
+		RunE: func(c *cobra.Command, args []string) error { return p.Manager(c.Context(), args) },
+	}
+	root.AddCommand(manager)
+	// What is no command is the manager's to refuse.
+	root.DisableFlagParsing, root.Args, root.RunE = true, cobra.ArbitraryArgs, manager.RunE
+	return root
+}

@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"io"
+	"os"
+	"sync/atomic"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"golang.org/x/term"
+)
+
+// progress counts what was done, and shows it where a person looks on.
+type progress struct {
+	lists, reads atomic.Int64
+	bars         *mpb.Progress // nil: nobody looks on
+	bar          *mpb.Bar
+}
+
+// newProgress shows bars if standard error is a terminal, and no CI's.
+func newProgress(p Process) *progress {
+	if file, ok := p.Stderr.(*os.File); !ok || p.Env("CI") != "" || !term.IsTerminal(int(file.Fd())) {
+		return &progress{}
+	}
+	return &progress{bars: mpb.New(mpb.WithOutput(io.Writer(p.Stderr)), mpb.WithWidth(40))}
+}
+
+func (p *progress) listed(groups int) { p.lists.Add(int64(groups)) }
+
+// reading begins the part of the work whose length is known.
+func (p *progress) reading(total int) {
+	if p.bars != nil && total > 0 {
+		p.bar = p.bars.AddBar(int64(total), mpb.BarRemoveOnComplete(),
+			mpb.PrependDecorators(decor.Name("reading "), decor.CountersNoUnit("%d of %d")),
+			mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO)))
+	}
+}
+
+func (p *progress) read() {
+	p.reads.Add(1)
+	if p.bar != nil {
+		p.bar.Increment()
+	}
+}
+
+// end takes the bar away, so that what is said next stands alone.
+func (p *progress) end() {
+	if p.bar != nil {
+		p.bar.Abort(true)
+	}
+	if p.bars != nil {
+		p.bars.Wait()
+	}
+}
