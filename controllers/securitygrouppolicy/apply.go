@@ -13,6 +13,7 @@ import (
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/conditions"
+	"github.com/sgp-operator/sgp-operator/internal/failures"
 	"github.com/sgp-operator/sgp-operator/internal/metrics"
 	"github.com/sgp-operator/sgp-operator/internal/policy"
 	"github.com/sgp-operator/sgp-operator/internal/ratelimit"
@@ -55,7 +56,7 @@ func (r *Reconciler) apply(ctx context.Context, s *pass) outcome {
 	requestID, wait, err := r.send(ctx, s, request)
 	switch {
 	case err != nil:
-		if !s.sent || failureOf(err).Means().NoEffect {
+		if !s.sent || failures.Of(err).Means().NoEffect {
 			drop()
 		}
 		return r.failed(s, err)

@@ -2,7 +2,6 @@ package securitygrouppolicy
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,9 +9,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
-	"github.com/sgp-operator/sgp-operator/internal/account"
 	"github.com/sgp-operator/sgp-operator/internal/conditions"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
+	"github.com/sgp-operator/sgp-operator/internal/failures"
 	"github.com/sgp-operator/sgp-operator/internal/policy"
 )
 
@@ -147,7 +146,7 @@ func (r *Reconciler) failed(s *pass, err error) outcome {
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) || errors.Is(err, errMovedOn) {
 		return outcome{quiet: true, err: err}
 	}
-	f := failureOf(err)
+	f := failures.Of(err)
 	if f == policy.NotFound {
 		if !s.p.DeletionTimestamp.IsZero() && s.madeThroughThisAccount() {
 			return released("it does not exist any more")
@@ -156,7 +155,8 @@ func (r *Reconciler) failed(s *pass, err error) outcome {
 	}
 	r.noteError(s, err)
 	means := f.Means()
-	o := outcome{Summary: r.words(s, f, err), keepReady: means.KeepsReady, endsClaim: means.EndsClaim, yields: means.Yields, retry: retryBackoff}
+	reason, message := failures.Words(f, err, group(s.p), "status.lastError has the answer")
+	o := outcome{Summary: conditions.Summary{Reason: reason, Message: message}, keepReady: means.KeepsReady, endsClaim: means.EndsClaim, yields: means.Yields, retry: retryBackoff}
 	o.Ready, o.Beside = metav1.ConditionFalse, v1alpha1.ConditionReconciling
 	if means.Stalled {
 		o.Beside, o.retry = v1alpha1.ConditionStalled, retrySlow
@@ -177,81 +177,6 @@ func (s *pass) madeThroughThisAccount() bool {
 	same := func(name string) bool { return name == "" || name == s.account }
 	last, pending := s.p.Status.LastModification, s.p.Status.PendingModification
 	return (last == nil || same(last.Account)) && (pending == nil || same(pending.Account))
-}
-
-// failureOf sorts an error.
-func failureOf(err error) policy.Failure {
-	if notReady, ok := errors.AsType[*account.NotReadyError](err); ok {
-		if notReady.NotAllowed {
-			return policy.NotAllowed
-		}
-		return policy.NoAccount
-	}
-	e, ok := errors.AsType[*ecs.Error](err)
-	if !ok {
-		return policy.Unavailable
-	}
-	switch e.Class {
-	case ecs.Unavailable:
-		return policy.Unavailable
-	case ecs.Throttled:
-		return policy.Throttled
-	case ecs.NotFound:
-		return policy.NotFound
-	case ecs.UnsupportedGroup:
-		return policy.UnsupportedGroup
-	case ecs.ManagedGroup:
-		return policy.ManagedGroup
-	case ecs.Invalid:
-		return policy.Invalid
-	case ecs.Denied:
-		return policy.Denied
-	case ecs.TokenRejected:
-		return policy.TokenRejected
-	case ecs.NoCredentials:
-		return policy.NoAccount
-	}
-	return policy.Unavailable
-}
-
-// words are the contract's reason of a failure, and what a user reads.
-func (r *Reconciler) words(s *pass, f policy.Failure, err error) conditions.Summary {
-	code, message := v1alpha1.CodeAPIServerUnavailable, ""
-	if e, ok := errors.AsType[*ecs.Error](err); ok {
-		code, message = e.Code, e.Message
-	}
-	said := func(reason, message string) conditions.Summary {
-		return conditions.Summary{Reason: reason, Message: message}
-	}
-	group := fmt.Sprintf("security group %s in %s", s.p.Spec.SecurityGroupID, s.p.Spec.RegionID)
-	switch f {
-	case policy.NotAllowed, policy.NoAccount:
-		if notReady, ok := errors.AsType[*account.NotReadyError](err); ok {
-			message = notReady.Reason
-		}
-		return said(v1alpha1.ReasonAccountNotReady, message)
-	case policy.Throttled:
-		return said(v1alpha1.ReasonThrottled, "ECS answers that there are too many calls; calls continue more slowly")
-	case policy.NotFound:
-		return said(v1alpha1.ReasonSecurityGroupNotFound, "There is no "+group+" in this account: check spec.regionId, spec.securityGroupId and spec.accountRef")
-	case policy.UnsupportedGroup:
-		return said(v1alpha1.ReasonUnsupportedSecurityGroupType, "The "+group+" is an advanced (enterprise) group, whose instances are always isolated: delete this resource")
-	case policy.ManagedGroup:
-		return said(v1alpha1.ReasonManagedByCloudProduct, "The "+group+" is managed by a cloud product, which alone may change it: delete this resource")
-	case policy.Invalid:
-		if code == ecs.CodeUnknownRegion {
-			return said(v1alpha1.ReasonInvalidRequest, "spec.regionId names "+s.p.Spec.RegionID+
-				", which is no region that the operator knows, and nothing was sent: correct it in a new resource, or have an administrator add the region to the manager's --extra-regions")
-		}
-		return said(v1alpha1.ReasonInvalidRequest, "ECS refuses a parameter ("+code+"): correct the spec; status.lastError has the answer")
-	case policy.Denied:
-		return said(v1alpha1.ReasonAccessDenied, "The call was refused ("+code+"): correct the credentials or the RAM policy; status.lastError has the answer")
-	case policy.Unavailable, policy.TokenRejected:
-		if code == ecs.CodeUnreachable {
-			return said(v1alpha1.ReasonCloudUnavailable, "ECS does not answer in "+s.p.Spec.RegionID+": one call at a time tries again until it does")
-		}
-	}
-	return said(v1alpha1.ReasonCloudUnavailable, "The last call failed ("+code+") and is retried; status.lastError has the answer")
 }
 
 // eventType is that of the event which tells of an outcome; empty where none does.
