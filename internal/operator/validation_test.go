@@ -1,6 +1,9 @@
 package operator_test
 
 import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -10,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/internal/manifests"
 )
 
 func TestBadInputIsRefusedByTheAPIServer(t *testing.T) {
@@ -60,8 +64,11 @@ func TestBadInputIsRefusedByTheAPIServer(t *testing.T) {
 			delete(spec, c.remove)
 			u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
 			u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("SecurityGroupPolicy"))
-			u.SetGenerateName("p-")
+			u.SetName("p-" + strings.ToLower(rand.Text()))
 			u.SetNamespace(namespace)
+			if problems := checked(t, u); (len(problems) > 0) != (c.want != "") {
+				t.Errorf("without a cluster: %v", problems)
+			}
 			err := api.Create(t.Context(), u, client.FieldValidation("Strict"))
 			switch {
 			case c.want == "" && err != nil:
@@ -71,6 +78,21 @@ func TestBadInputIsRefusedByTheAPIServer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// checked are the problems that a manifest has for whoever checks it without a cluster:
+// it must be the same word as the API server's.
+func checked(t *testing.T, object any) []manifests.Problem {
+	t.Helper()
+	text, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, problems, err := manifests.Read(t.Context(), manifests.Sources{Files: []string{"-"}, Stdin: bytes.NewReader(text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return problems
 }
 
 func TestWhatCannotBeChanged(t *testing.T) {
@@ -129,7 +151,13 @@ func TestAnEndpointThatLetsARegionChooseTheHostIsRefusedByTheAPIServer(t *testin
 	} {
 		t.Run(endpoint, func(t *testing.T) {
 			t.Parallel()
-			a := &v1alpha1.ECSAccount{ObjectMeta: metav1.ObjectMeta{GenerateName: "endpoint-"}, Spec: v1alpha1.ECSAccountSpec{Endpoint: endpoint}}
+			a := &v1alpha1.ECSAccount{
+				TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ECSAccount"},
+				ObjectMeta: metav1.ObjectMeta{Name: "endpoint"}, Spec: v1alpha1.ECSAccountSpec{Endpoint: endpoint},
+			}
+			if problems := checked(t, a); (len(problems) > 0) != (want != "") {
+				t.Errorf("without a cluster: %v", problems)
+			}
 			err := api.Create(t.Context(), a, client.DryRunAll)
 			switch {
 			case want == "" && err != nil:
