@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"sigs.k8s.io/yaml"
 
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
 )
@@ -22,6 +23,10 @@ func TestMain(m *testing.M) {
 // TestCommands runs the binary itself against a simulator: one for each script of
 // testdata/script, with what simCommand adds.
 func TestCommands(t *testing.T) {
+	docs, err := filepath.Abs("docs")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
@@ -32,13 +37,14 @@ func TestCommands(t *testing.T) {
 			}
 			env.Defer(stop)
 			env.Values["sim"] = sim
+			env.Values["docs"] = docs
 			env.Setenv("CLOUD", "--ecs-endpoint="+url)
 			env.Setenv("FAST", "--ecs-qps=10000")
 			env.Setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", "LTAItest")
 			env.Setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "very-secret")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"sim": simCommand, "interrupt": interruptCommand, "lines": linesCommand},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"sim": simCommand, "interrupt": interruptCommand, "lines": linesCommand, "pipeline": pipelineCommand},
 	})
 }
 
@@ -135,4 +141,31 @@ func linesCommand(ts *testscript.TestScript, _ bool, args []string) {
 	if want, _ := strconv.Atoi(args[0]); n != want {
 		ts.Fatalf("%d lines of %s hold %q, want %d", n, args[1], args[2], want)
 	}
+}
+
+// pipelineCommand is `pipeline FILE SCRIPT`: writes the script of a pipeline in docs/ci
+// that runs a diff.
+func pipelineCommand(ts *testscript.TestScript, _ bool, args []string) {
+	text, err := os.ReadFile(filepath.Join(ts.Value("docs").(string), "ci", args[0]))
+	ts.Check(err)
+	var pipeline any
+	ts.Check(yaml.Unmarshal(text, &pipeline))
+	var find func(any)
+	find = func(value any) {
+		switch value := value.(type) {
+		case map[string]any:
+			for _, inner := range value {
+				find(inner)
+			}
+		case []any:
+			for _, inner := range value {
+				find(inner)
+			}
+		case string:
+			if strings.Contains(value, `"$SGP" diff `) {
+				ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(value), 0o600))
+			}
+		}
+	}
+	find(pipeline)
 }

@@ -34,7 +34,7 @@ type options struct {
 
 func main() {
 	os.Exit(cli.Main(ctrl.SetupSignalHandler(), cli.Process{
-		Args: os.Args, Env: os.Getenv, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Manager: run,
+		Args: os.Args, Env: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Now: time.Now, Manager: run,
 	}))
 }
 

@@ -23,6 +23,7 @@ type Process struct {
 	Args []string
 	// Env finds an environment variable.
 	Env            func(string) string
+	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	// Now is the clock.
 	Now func() time.Time
@@ -47,6 +48,14 @@ func misused(format string, args ...any) error { return usageError{fmt.Errorf(fo
 // errStopped is the end of a command by a signal.
 var errStopped = errors.New("stopped")
 
+// exitError ends a command with a code of its own; without an error nothing more is said.
+type exitError struct {
+	code int
+	error
+}
+
+func (e exitError) Unwrap() error { return e.error }
+
 // Main runs the command that the arguments name, the manager if they name none, and
 // returns the exit code. As a plugin of kubectl it runs no manager.
 func Main(ctx context.Context, p Process) int {
@@ -70,6 +79,10 @@ func (p Process) report(command string, err error) int {
 	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return 0
 	}
+	own, coded := errors.AsType[exitError](err)
+	if coded && own.error == nil {
+		return own.code
+	}
 	_, _ = fmt.Fprintf(p.Stderr, "%s: %s\n", command, strings.ReplaceAll(err.Error(), "\n", " "))
 	_, misuse := errors.AsType[usageError](err)
 	switch {
@@ -77,6 +90,8 @@ func (p Process) report(command string, err error) int {
 		return exitUsage
 	case errors.Is(err, errStopped):
 		return exitStopped
+	case coded:
+		return own.code
 	}
 	return exitFailed
 }
@@ -103,7 +118,7 @@ func (p Process) commands(name string, plugin bool) *cobra.Command {
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return misused("%w; see %s --help", err, c.CommandPath()) })
-	root.AddCommand(p.importCommand())
+	root.AddCommand(p.importCommand(), p.diffCommand())
 	if plugin {
 		return root
 	}
@@ -115,4 +130,12 @@ func (p Process) commands(name string, plugin bool) *cobra.Command {
 	// What is no command is the manager's to refuse.
 	root.DisableFlagParsing, root.Args, root.RunE = true, cobra.ArbitraryArgs, manager.RunE
 	return root
+}
+
+// noArguments refuses what follows no flag.
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return misused("unexpected argument %q: every option begins with -", args[0])
+	}
+	return nil
 }

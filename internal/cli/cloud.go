@@ -35,6 +35,15 @@ func (c *cloudFlags) register(f *pflag.FlagSet) {
 // longestCall is what the manager allows too.
 const longestCall = 30 * time.Second
 
+// known are the regions that may be called.
+func (c *cloudFlags) known() (ecs.Regions, error) {
+	known, err := ecs.ParseRegions(c.extraRegions)
+	if err != nil {
+		return known, misused("--extra-regions: %w", err)
+	}
+	return known, nil
+}
+
 // client is what the flags and the environment say, for some regions.
 func (c *cloudFlags) client(p Process, regions []string) (*ecs.Client, error) {
 	// The SDK prints headers, keys included, if this variable names it.
@@ -47,9 +56,9 @@ func (c *cloudFlags) client(p Process, regions []string) (*ecs.Client, error) {
 	if c.timeout < time.Second || c.timeout > longestCall {
 		return nil, misused("--ecs-timeout must be between 1s and %v", longestCall)
 	}
-	known, err := ecs.ParseRegions(c.extraRegions)
+	known, err := c.known()
 	if err != nil {
-		return nil, misused("--extra-regions: %w", err)
+		return nil, err
 	}
 	for _, region := range regions {
 		if !known.Known(region) {

@@ -46,7 +46,9 @@ func (s *selection) matches(g *ecs.Listed) bool {
 // group is one that was found, and what was read of it.
 type group struct {
 	region, id, name string
+	owner            string // passed to ECS if it is set
 	policy           string // empty: not read
+	err              error  // why not
 }
 
 // failure is what could not be read.
@@ -97,10 +99,7 @@ func (f *fetch) run(ctx context.Context, s *selection) (*found, error) {
 		slices.SortFunc(lists[i], func(a, b group) int { return strings.Compare(a.id, b.id) })
 	}
 	f.progress.reading(f.found.wanted)
-	for _, groups := range lists {
-		wait.Go(func() { f.read(ctx, groups) })
-	}
-	wait.Wait()
+	f.readAll(ctx, lists)
 	for _, groups := range lists {
 		for _, g := range groups {
 			if g.policy != "" {
@@ -115,6 +114,15 @@ func (f *fetch) run(ctx context.Context, s *selection) (*found, error) {
 		return &f.found, errStopped
 	}
 	return &f.found, nil
+}
+
+// readAll reads the groups of each region.
+func (f *fetch) readAll(ctx context.Context, regions [][]group) {
+	var wait sync.WaitGroup
+	for _, groups := range regions {
+		wait.Go(func() { f.read(ctx, groups) })
+	}
+	wait.Wait()
 }
 
 // list returns the groups of a region that are wanted and have a policy to read.
@@ -184,7 +192,7 @@ func (f *fetch) read(ctx context.Context, groups []group) {
 func (f *fetch) readOne(ctx context.Context, g *group, region *tally) error {
 	var policy string
 	err := persist(ctx, func() (wait time.Duration, err error) {
-		policy, wait, err = f.client.Observe(ctx, ecs.Group{RegionID: g.region, SecurityGroupID: g.id}, ratelimit.Edit)
+		policy, wait, err = f.client.Observe(ctx, ecs.Group{RegionID: g.region, SecurityGroupID: g.id, OwnerAccount: g.owner}, ratelimit.Edit)
 		return wait, err
 	})
 	if errors.Is(err, errStopped) {
@@ -196,6 +204,7 @@ func (f *fetch) readOne(ctx context.Context, g *group, region *tally) error {
 		region.allowed.Add(1)
 		return nil
 	}
+	g.err = err
 	e, known := errors.AsType[*ecs.Error](err)
 	if !known {
 		e = &ecs.Error{}

@@ -58,12 +58,7 @@ func (p Process) importCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "import --region REGION [-f DIR | -o FILE]", Short: "Write manifests for the security groups that there are",
 		Long: importHelp, Example: fmt.Sprintf(importExample, name), DisableFlagsInUseLine: true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return misused("unexpected argument %q: every option begins with -", args[0])
-			}
-			return nil
-		},
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return p.runImport(c.Context(), o) },
 	}
 	f := command.Flags()
@@ -137,7 +132,7 @@ func (p Process) runImport(ctx context.Context, o *importOptions) error {
 	if err != nil {
 		return err
 	}
-	progress := newProgress(p)
+	progress := newProgress(p, false)
 	f := fetch{client: client, qps: o.qps, progress: progress}
 	found, err := f.run(ctx, &o.selection)
 	if err != nil {
@@ -146,7 +141,7 @@ func (p Process) runImport(ctx context.Context, o *importOptions) error {
 		}
 		return fmt.Errorf("%w: %d of %d groups were read; nothing was written", err, progress.reads.Load(), found.wanted)
 	}
-	all := manifests(found.groups)
+	all := nameAll(found.groups)
 	written, err := o.write(ctx, all, o.stamp(), p.Stdout)
 	if err != nil {
 		return fmt.Errorf("%w: %d of %d manifests were written to %s", err, written, len(all), o.target)

@@ -36,10 +36,10 @@ const (
 	maxComment = 128
 )
 
-// manifests names a resource for each group: by the group's name and id, and where that
+// nameAll names a resource for each group: by the group's name and id, and where that
 // is not safe or not the only one, by a hash of region and id as well. A name depends
 // on nothing but the group, unless two groups would have the same one.
-func manifests(groups []group) []manifest {
+func nameAll(groups []group) []manifest {
 	all := make([]manifest, len(groups))
 	taken := make(map[string]int, len(groups))
 	for i, g := range groups {

@@ -17,9 +17,10 @@ type progress struct {
 	bar          *mpb.Bar
 }
 
-// newProgress shows bars if standard error is a terminal, and no CI's.
-func newProgress(p Process) *progress {
-	if file, ok := p.Stderr.(*os.File); !ok || p.Env("CI") != "" || !term.IsTerminal(int(file.Fd())) {
+// newProgress shows bars if standard error is a terminal, no CI's, and nothing is written
+// for a machine.
+func newProgress(p Process, machine bool) *progress {
+	if file, ok := p.Stderr.(*os.File); !ok || machine || p.Env("CI") != "" || !term.IsTerminal(int(file.Fd())) {
 		return &progress{}
 	}
 	return &progress{bars: mpb.New(mpb.WithOutput(io.Writer(p.Stderr)), mpb.WithWidth(40))}

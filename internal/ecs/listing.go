@@ -47,6 +47,7 @@ type Listing struct {
 	client   *Client
 	region   string
 	vpcID    string
+	ids      []string // those alone; all if there are none
 	token    string
 	tokens   map[string]bool // of all pages since it began
 	restarts int
@@ -57,6 +58,17 @@ type Listing struct {
 // List begins a listing of a region, or of one VPC in it. It makes no call.
 func (c *Client) List(region, vpcID string) *Listing {
 	return &Listing{client: c, region: region, vpcID: vpcID, tokens: map[string]bool{}, seen: map[string]bool{}}
+}
+
+// MaxListed is how many groups ListOf takes.
+const MaxListed = 100
+
+// ListOf begins a listing of some groups of a region, MaxListed at most: those of them
+// that there are. It makes no call.
+func (c *Client) ListOf(region string, ids []string) *Listing {
+	l := c.List(region, "")
+	l.ids = ids
+	return l
 }
 
 // Done tells whether there are no more pages.
@@ -72,6 +84,13 @@ func (l *Listing) Next(ctx context.Context, p ratelimit.Priority) (groups []List
 	query := map[string]string{"MaxResults": strconv.Itoa(pageSize)}
 	if l.vpcID != "" {
 		query["VpcId"] = l.vpcID
+	}
+	if len(l.ids) > 0 {
+		ids, err := json.Marshal(l.ids)
+		if err != nil {
+			return nil, 0, err
+		}
+		query["SecurityGroupIds"] = string(ids)
 	}
 	if l.token != "" {
 		query["NextToken"] = l.token
