@@ -1,7 +1,7 @@
-// Package cli holds the commands beside the manager: what is read of the cloud and
-// written to files without a cluster. Data goes to standard output, everything else to
-// standard error. It calls the cloud through the packages that the manager uses, and
-// must know neither the controllers nor a cluster.
+// Package cli holds the commands beside the manager: they read the cloud, manifests or a
+// cluster, and write files and reports. Data goes to standard output, everything else to
+// standard error. They call the cloud through the packages that the manager uses, decide
+// by the same, know no controllers, and never write to a cluster.
 package cli
 
 import (
@@ -118,7 +118,7 @@ func (p Process) commands(name string, plugin bool) *cobra.Command {
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return misused("%w; see %s --help", err, c.CommandPath()) })
-	root.AddCommand(p.importCommand(), p.diffCommand())
+	root.AddCommand(p.importCommand(), p.diffCommand(), p.auditCommand())
 	if plugin {
 		return root
 	}

@@ -40,9 +40,6 @@ func (s *sourceFlags) String() string {
 	return strings.Join(slices.Concat(s.Files, s.Trees, s.Kustomizations), ", ")
 }
 
-// defaultAccount is the ECSAccount of a resource that names none.
-const defaultAccount = "default"
-
 // declaration is a resource, and what was observed of its group.
 type declaration struct {
 	*manifests.Resource
@@ -54,7 +51,7 @@ func (d *declaration) account() string {
 	if ref := d.Policy.Spec.AccountRef; ref != nil {
 		return ref.Name
 	}
-	return defaultAccount
+	return v1alpha1.DefaultAccountName
 }
 
 // declared is what manifests declare.
@@ -77,7 +74,7 @@ func (s *sourceFlags) read(ctx context.Context, p Process) (*declared, error) {
 	for i := range resources {
 		one := declaration{Resource: &resources[i]}
 		accounts = append(accounts, one.account())
-		if s.account == "" || one.account() == s.account || s.account == ownAccount && one.account() == defaultAccount {
+		if s.account == "" || one.account() == s.account || s.account == ownAccount && one.account() == v1alpha1.DefaultAccountName {
 			d.declarations = append(d.declarations, one)
 		} else {
 			d.others++

@@ -38,7 +38,8 @@ import (
 // The control plane that all tests share; each test has a namespace, a simulator
 // and a manager of its own.
 var (
-	cluster *rest.Config
+	cluster *rest.Config // as the manager
+	admin   *rest.Config
 	api     client.WithWatch
 )
 
@@ -59,7 +60,8 @@ func runWithControlPlane(m *testing.M) int {
 		CRDDirectoryPaths:     []string{filepath.Join("..", "..", "config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
 	}
-	admin, err := env.Start()
+	var err error
+	admin, err = env.Start()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "control plane:", err, "(run the tests through make test, which provides one)")
 		return 1
