@@ -117,6 +117,10 @@ bench-against: ## Compare what converging costs with the manager of commit REF, 
 	(cd hack/bench && go build -o ../../bin/bench .); \
 	KUBEBUILDER_ASSETS="$$assets" exec hack/bench/against.sh '$(REF)' $(BENCH_ARGS)
 
+.PHONY: bench-import
+bench-import: ## Measure the throughput and memory of manager import, about two minutes; writes docs/benchmarks/import.md
+	(cd hack/bench && go build -o ../../bin/bench .); exec bin/bench --import $(BENCH_ARGS)
+
 .PHONY: bench-micro
 bench-micro: ## Measure time and allocations of a call, a turn and a pass, under two minutes (BENCH=Observe COUNT=10)
 	hack/bench/micro.sh '$(BENCH)' '$(COUNT)'

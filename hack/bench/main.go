@@ -45,6 +45,8 @@ type options struct {
 	// many rounds.
 	against string
 	rounds  int
+	// imports measures the import instead.
+	imports bool
 	// render measures nothing, and writes table and plots anew.
 	render bool
 	// root is this checkout, installed the one of the CRDs and permissions.
@@ -108,6 +110,7 @@ func parse(ctx context.Context) (options, error) {
 	flag.StringVar(&o.manager, "manager", "", "Manager to measure; by default the one of this tree is built.")
 	flag.StringVar(&o.against, "against", "", "Another checkout of the operator: only compare what converging costs with its manager and with this one's.")
 	flag.IntVar(&o.rounds, "rounds", 3, "How often each of the two managers is measured with --against.")
+	flag.BoolVar(&o.imports, "import", false, "Measure the import of groups instead, and write import.md.")
 	flag.BoolVar(&o.render, "render", false, "Measure nothing: write table and plots anew from the figures of the last run.")
 	flag.Parse()
 	var err error
@@ -167,6 +170,9 @@ func measureAll(ctx context.Context, o options) (err error) {
 		if err := buildManager(ctx, o.root, o.manager); err != nil {
 			return err
 		}
+	}
+	if o.imports {
+		return measureImports(ctx, o)
 	}
 	r := &report{Machine: describeMachine(ctx, o), Settings: settingsOf(o)}
 	for _, n := range o.sizes {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -27,6 +28,7 @@ const (
 	// benchSecret is known to the simulator and the manager.
 	benchSecret = "bench-secret"
 	region      = "cn-hangzhou"
+	listAction  = "DescribeSecurityGroups"
 	readAction  = "DescribeSecurityGroupAttribute"
 	writeAction = "ModifySecurityGroupPolicy"
 )
@@ -161,12 +163,28 @@ func (t *tally) list(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
+// startSimulator starts the process, with a limit of its own for calls per second unless
+// that is 0, and returns its base URL.
+func startSimulator(ctx context.Context, r *rig.Rig, latency time.Duration, groups int, limit float64) (url string, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	process, err := r.Start(ctx, rig.Program{Name: simulatorCommand, Path: self, Args: []string{
+		simulatorCommand, "--latency", latency.String(), "--groups", fmt.Sprint(groups), "--qps", fmt.Sprint(limit)}})
+	if err != nil {
+		return "", err
+	}
+	return process.FirstLine(ctx)
+}
+
 // serveSimulator is the whole life of the simulator's process. Its first line on
 // stdout is the base URL.
 func serveSimulator(args []string) error {
 	flags := flag.NewFlagSet(simulatorCommand, flag.ContinueOnError)
 	latency := flags.Duration("latency", 0, "What each call takes.")
 	groups := flags.Int("groups", 0, "Number of groups, all set to Accept.")
+	qps := flags.Float64("qps", 0, "Calls per second for each action; 0: no limit.")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -174,7 +192,10 @@ func serveSimulator(args []string) error {
 		Keys: []ecssim.Key{{ID: benchKey, Secret: benchSecret}}, Latency: *latency, CallLog: 1000,
 	})
 	for i := range *groups {
-		sim.PutGroup(ecssim.Group{Region: region, ID: groupName(i), Policy: ecssim.Accept})
+		sim.PutGroup(ecssim.Group{Region: region, ID: groupName(i), Name: fmt.Sprintf("team-%02d/web-frontend-%d", i%40, i), Policy: ecssim.Accept})
+	}
+	if *qps > 0 {
+		sim.SetLimits([]ecssim.Limit{{QPS: *qps, Burst: int(math.Ceil(*qps)), RetryAfter: true, AcsRetryAfter: true}})
 	}
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {

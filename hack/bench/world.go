@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/sgp-operator/sgp-operator/hack/internal/rig"
@@ -40,16 +39,7 @@ func (w *world) say(format string, args ...any) {
 
 // setUp starts everything but the manager.
 func (w *world) setUp(ctx context.Context) (err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
-	process, err := w.rig.Start(ctx, rig.Program{Name: simulatorCommand, Path: self,
-		Args: []string{simulatorCommand, "--latency", w.latency.String(), "--groups", fmt.Sprint(w.n)}})
-	if err != nil {
-		return err
-	}
-	url, err := process.FirstLine(ctx)
+	url, err := startSimulator(ctx, w.rig, w.latency, w.n, 0)
 	if err != nil {
 		return err
 	}

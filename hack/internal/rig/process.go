@@ -141,6 +141,12 @@ func (p *Process) PeakRSS() float64 {
 	return float64(usage.Maxrss) * maxrssUnit
 }
 
+// CPU is the processor time that the process has used. It waits for its end.
+func (p *Process) CPU() time.Duration {
+	<-p.done
+	return p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
+}
+
 // RSS is the memory that the process has resident in bytes, where /proc tells it.
 func (p *Process) RSS() (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
