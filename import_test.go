@@ -44,7 +44,7 @@ func TestCommands(t *testing.T) {
 			env.Setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "very-secret")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"sim": simCommand, "interrupt": interruptCommand, "lines": linesCommand, "pipeline": pipelineCommand},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"sim": simCommand, "interrupt": interruptCommand, "interrupt-after": interruptAfterCommand, "lines": linesCommand, "pipeline": pipelineCommand},
 	})
 }
 
@@ -74,14 +74,7 @@ func simCommand(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		return n
 	}
-	made := func() (n int) {
-		for _, call := range sim.Calls() {
-			if call.Action == args[1] {
-				n++
-			}
-		}
-		return n
-	}
+	made := func() int { return callsOf(sim, args[1]) }
 	switch args[0] {
 	case "group":
 		g := ecssim.Group{Region: option("region", "cn-hangzhou"), ID: args[1], Policy: option("policy", "Accept"), VpcID: option("vpc", ""),
@@ -116,11 +109,45 @@ func simCommand(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+func callsOf(sim *ecssim.Server, action string) (n int) {
+	for _, call := range sim.Calls() {
+		if call.Action == action {
+			n++
+		}
+	}
+	return n
+}
+
 // interruptCommand sends a signal to every background command, as Ctrl-C does.
 func interruptCommand(ts *testscript.TestScript, _ bool, _ []string) {
 	for _, command := range ts.BackgroundCmds() {
 		ts.Check(command.Process.Signal(syscall.SIGINT))
 	}
+}
+
+// interruptAfterCommand is `interrupt-after ACTION N FILE`: after so many further
+// calls the process whose id is in a file gets a signal, as by Ctrl-C. It returns at once,
+// for commands that run in the foreground, as they must on a terminal.
+func interruptAfterCommand(ts *testscript.TestScript, _ bool, args []string) {
+	sim, file := ts.Value("sim").(*ecssim.Server), ts.MkAbs(args[2])
+	after, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	after += callsOf(sim, args[0])
+	over := make(chan struct{})
+	ts.Defer(func() { close(over) })
+	go func() {
+		for callsOf(sim, args[0]) < after {
+			select {
+			case <-over:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+		text, _ := os.ReadFile(file)
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGINT)
+		}
+	}()
 }
 
 // linesCommand is `lines N FILE REGEXP-FREE-TEXT`: so many lines of a file, or of a

@@ -87,6 +87,7 @@ const maxDenied = 10
 // run lists all regions and reads the groups, all regions side by side: each has a rate
 // of its own. A failure is kept with the rest; errStopped says that there is no result.
 func (f *fetch) run(ctx context.Context, s *selection) (*found, error) {
+	f.progress.listing()
 	defer f.progress.end()
 	lists := make([][]group, len(s.regions))
 	var wait sync.WaitGroup
@@ -94,6 +95,9 @@ func (f *fetch) run(ctx context.Context, s *selection) (*found, error) {
 		wait.Go(func() { lists[i] = f.list(ctx, region, s) })
 	}
 	wait.Wait()
+	if ctx.Err() != nil { // not all are known
+		return &f.found, errStopped
+	}
 	for i, groups := range lists {
 		f.found.wanted += len(groups)
 		slices.SortFunc(lists[i], func(a, b group) int { return strings.Compare(a.id, b.id) })

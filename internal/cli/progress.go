@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"io"
 	"os"
 	"sync/atomic"
 
@@ -14,25 +13,46 @@ import (
 type progress struct {
 	lists, reads atomic.Int64
 	bars         *mpb.Progress // nil: nobody looks on
-	bar          *mpb.Bar
+	bar          *mpb.Bar      // of what is under way
 }
 
 // newProgress shows bars if standard error is a terminal, no CI's, and nothing is written
 // for a machine.
 func newProgress(p Process, machine bool) *progress {
-	if file, ok := p.Stderr.(*os.File); !ok || machine || p.Env("CI") != "" || !term.IsTerminal(int(file.Fd())) {
+	file, ok := p.Stderr.(*os.File)
+	if !ok || machine || p.Env("CI") != "" || !term.IsTerminal(int(file.Fd())) {
 		return &progress{}
 	}
-	return &progress{bars: mpb.New(mpb.WithOutput(io.Writer(p.Stderr)), mpb.WithWidth(40))}
+	return &progress{bars: mpb.New(mpb.WithOutput(file), mpb.WithWidth(40))}
 }
 
-func (p *progress) listed(groups int) { p.lists.Add(int64(groups)) }
+// listing begins the part of the work whose length is not known.
+func (p *progress) listing() {
+	if p.bars != nil {
+		p.bar = p.bars.New(0, mpb.SpinnerStyle().PositionLeft(), mpb.BarWidth(2),
+			mpb.AppendDecorators(decor.CurrentNoUnit("listing: %d groups")))
+	}
+}
 
-// reading begins the part of the work whose length is known.
+func (p *progress) listed(groups int) {
+	p.lists.Add(int64(groups))
+	if p.bar != nil {
+		p.bar.IncrBy(groups)
+	}
+}
+
+// reading begins the part whose length is known.
 func (p *progress) reading(total int) {
-	if p.bars != nil && total > 0 {
+	if p.bars == nil {
+		return
+	}
+	if p.bar != nil {
+		p.bar.Abort(true)
+		p.bar = nil
+	}
+	if total > 0 {
 		p.bar = p.bars.AddBar(int64(total), mpb.BarRemoveOnComplete(),
-			mpb.PrependDecorators(decor.Name("reading "), decor.CountersNoUnit("%d of %d")),
+			mpb.PrependDecorators(decor.CountersNoUnit("reading: %d of %d ")),
 			mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO)))
 	}
 }
