@@ -1,5 +1,5 @@
 # `make` prints what there is to do. Every version is pinned in a go.mod: the
-# root's, hack/tools', hack/lint's or hack/controlplane's.
+# root's, hack/tools', hack/lint's, hack/krew/validate's or hack/controlplane's.
 SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 
@@ -28,7 +28,7 @@ GOLANGCI_LINT = $$(hack/tools/ensure.sh golangci-lint)
 # kubectl of the caller if there is one, else the one that goes with the tests.
 KUBECTL = $$(command -v kubectl || echo "$$($(CONTROLPLANE))/kubectl")
 
-MODULES = . hack/bench hack/tools hack/lint hack/controlplane
+MODULES = . hack/bench hack/tools hack/lint hack/krew/validate hack/controlplane
 
 .PHONY: help
 help: ## Print this list
@@ -64,6 +64,17 @@ tidy: ## Bring every go.mod and go.sum up to date
 .PHONY: build
 build: ## Build bin/manager
 	CGO_ENABLED=0 go build -trimpath -o bin/manager .
+
+.PHONY: plugin
+plugin: build ## Build bin/kubectl-alicloud_sgp, the manager as a kubectl plugin, and its completion: put bin on your PATH
+	ln -f bin/manager bin/kubectl-alicloud_sgp
+	cp hack/krew/kubectl_complete-alicloud_sgp bin/
+
+.PHONY: krew
+krew: ## Write bin/alicloud-sgp.yaml, the plugin's manifest for Krew (VERSION=v0.1.0 ARCHIVES=folder of the release)
+	set -e; validate=$$(hack/tools/ensure.sh validate-krew-manifest); mkdir -p bin; \
+	go run ./hack/krew --version '$(VERSION)' --archives '$(ARCHIVES)' >bin/alicloud-sgp.yaml; \
+	"$$validate" -skip-install -manifest bin/alicloud-sgp.yaml
 
 .PHONY: run
 run: ## Run the manager here, against the cluster of your kubeconfig (ARGS='--ecs-qps 5')

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 // TestCommands runs the binary itself against a simulator: one for each script of
 // testdata/script, with what simCommand adds.
 func TestCommands(t *testing.T) {
-	docs, err := filepath.Abs("docs")
+	here, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,9 +37,13 @@ func TestCommands(t *testing.T) {
 			}
 			env.Defer(stop)
 			env.Values["sim"] = sim
-			env.Values["docs"] = docs
+			env.Values["docs"] = filepath.Join(here, "docs")
 			env.Setenv("CLOUD", "--ecs-endpoint="+url)
 			env.Setenv("FAST", "--ecs-qps=10000")
+			env.Setenv("PLUGIN", filepath.Join(here, "hack", "krew"))
+			if assets := os.Getenv("KUBEBUILDER_ASSETS"); assets != "" { // the tests' kubectl
+				env.Setenv("PATH", assets+string(os.PathListSeparator)+env.Getenv("PATH"))
+			}
 			env.Setenv("ALIBABA_CLOUD_ACCESS_KEY_ID", "LTAItest")
 			env.Setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "very-secret")
 			return nil

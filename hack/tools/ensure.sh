@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Prints the path of a development tool, and builds it first if need be:
-#   hack/tools/ensure.sh controller-gen | golangci-lint | benchstat | gremlins | govulncheck
+#   hack/tools/ensure.sh controller-gen | golangci-lint | benchstat | gremlins | govulncheck | validate-krew-manifest
 # The version comes from the go.mod that pins it. The result lies in the user's
 # cache, so that every clone and CI share it. Progress goes to standard error.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-name=${1:?usage: hack/tools/ensure.sh controller-gen | golangci-lint | benchstat | gremlins | govulncheck}
+name=${1:?usage: hack/tools/ensure.sh controller-gen | golangci-lint | benchstat | gremlins | govulncheck | validate-krew-manifest}
 say() { echo "$name: $*" >&2; }
 
 case $name in
@@ -24,6 +24,9 @@ case $name in
     takes="under a minute" ;;
   govulncheck)
     module=$here; path=golang.org/x/vuln; package=$path/cmd/govulncheck
+    takes="under a minute" ;;
+  validate-krew-manifest)
+    module=$here/../krew/validate; path=sigs.k8s.io/krew; package=$path/cmd/validate-krew-manifest
     takes="under a minute" ;;
   *)
     say "unknown tool"

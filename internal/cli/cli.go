@@ -115,6 +115,8 @@ func (p Process) commands(name string, plugin bool) *cobra.Command {
 		Short:         "Inner access policies of Alibaba Cloud ECS security groups",
 		SilenceErrors: true, SilenceUsage: true,
 	}
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	root.CompletionOptions.DisableDefaultCmd = plugin // kubectl asks by itself, see docs/cli.md
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return misused("%w; see %s --help", err, c.CommandPath()) })

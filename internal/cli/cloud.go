@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/sgp-operator/sgp-operator/internal/account"
@@ -30,6 +32,20 @@ func (c *cloudFlags) register(f *pflag.FlagSet) {
 	f.Float64Var(&c.qps, "ecs-qps", 10, "Calls per second for each region and action.")
 	f.IntVar(&c.burst, "ecs-burst", 20, "Calls at once for each region and action.")
 	f.DurationVar(&c.timeout, "ecs-timeout", 10*time.Second, "Time limit of one call.")
+}
+
+// completeRegions lets a shell complete the last of the regions of --region.
+func completeRegions(command *cobra.Command) {
+	_ = command.RegisterFlagCompletionFunc("region", func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		before := typed[:strings.LastIndex(typed, ",")+1]
+		var fit []string
+		for _, region := range ecs.KnownRegions() {
+			if strings.HasPrefix(before+region, typed) {
+				fit = append(fit, before+region)
+			}
+		}
+		return fit, cobra.ShellCompDirectiveNoFileComp
+	})
 }
 
 // longestCall is what the manager allows too.

@@ -74,6 +74,8 @@ func (p Process) importCommand() *cobra.Command {
 	f.BoolVar(&o.enforce, "enforce", false, "Write managementPolicy Enforce: the operator will keep the groups at today's values.")
 	f.BoolVar(&o.force, "force", false, "Overwrite. Other files of the folder stay, and are not in its kustomization.yaml.")
 	o.register(f)
+	completeRegions(command)
+	_, _ = command.MarkFlagDirname("folder"), command.MarkFlagFilename("output", "yaml", "yml")
 	return command
 }
 

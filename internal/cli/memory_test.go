@@ -54,7 +54,7 @@ func TestAGroupCostsItsNamesOnly(t *testing.T) {
 	if err != nil || len(found.groups) != groups {
 		t.Fatalf("%d groups, %v", len(found.groups), err)
 	}
-	all := manifests(found.groups)
+	all := nameAll(found.groups)
 	if now := held(); now > before+groups*each {
 		t.Errorf("%d bytes for each group, want %d at most", (now-before)/groups, each)
 	} else {

@@ -2,6 +2,7 @@ package ecs
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -29,6 +30,9 @@ var regions = map[string]bool{
 	"rus-west-1-pop": true,
 	"us-east-1":      true, "us-southeast-1": true, "us-west-1": true,
 }
+
+// KnownRegions returns those that may be called without an administrator's word, sorted.
+func KnownRegions() []string { return slices.Sorted(maps.Keys(regions)) }
 
 // areas are what a region id begins with: those of the list above, and those that are
 // likely to come. No product of Alibaba Cloud begins its host names with one, so that
