@@ -24,7 +24,7 @@ const (
 
 // secondAccount lends the keys of another account, which are wrong at first.
 func (t *tour) secondAccount(ctx context.Context) error {
-	t.out.heading("5. The ECSAccount %s lends the keys of another Alibaba Cloud account to the namespaces that\n"+
+	t.out.heading("6. The ECSAccount %s lends the keys of another Alibaba Cloud account to the namespaces that\n"+
 		"   it allows. At first its Secret holds a wrong key.", accountName)
 	t.board.header()
 	keys := &corev1.Secret{

@@ -1,6 +1,6 @@
 // Demo brings up a real kube-apiserver and etcd, the ECS simulator and the
-// manager on this machine, applies config/account and config/samples, and shows line by line what
-// the operator does with them. It is started by `make demo`.
+// manager on this machine, imports groups, applies config/account and config/samples, and shows line by
+// line what the operator does with them. It is started by `make demo`.
 //
 // It stays up until it is interrupted. With DEMO_ONCE=1 it leaves after the tour,
 // with exit code 0 if everything happened as it should and 1 if not.

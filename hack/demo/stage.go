@@ -58,7 +58,10 @@ func (s *stage) setUp(ctx context.Context) (err error) {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return s.out.during("starting the manager", func() error { return s.startManager(ctx) })
+	if err := s.out.during("starting the manager", func() error { return s.startManager(ctx) }); err != nil {
+		return err
+	}
+	return s.writeEnv()
 }
 
 func (s *stage) startSimulator(ctx context.Context) error {
@@ -88,7 +91,10 @@ func (s *stage) startSimulator(ctx context.Context) error {
 	if err := s.simulator.PutKeys(ctx, ecssim.Key{ID: prodKey, Secret: prodSecret, Account: prodAccount}); err != nil {
 		return err
 	}
-	s.out.line("  listening on %s, its groups all set to Accept", url)
+	if err := s.simulator.PutGroups(ctx, existing...); err != nil {
+		return err
+	}
+	s.out.line("  listening on %s, the samples' groups all set to Accept", url)
 	return nil
 }
 

@@ -67,7 +67,7 @@ func (t *tour) take(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, tourDeadline, fmt.Errorf("the tour took longer than %s", tourDeadline))
 	defer cancel()
 	for _, step := range []func(context.Context) error{
-		t.applySamples, t.drift, t.heal, t.restore, t.secondAccount,
+		t.importGroups, t.applySamples, t.drift, t.heal, t.restore, t.secondAccount,
 	} {
 		t.pause(ctx)
 		err := step(ctx)
@@ -98,12 +98,8 @@ func (t *tour) pause(ctx context.Context) {
 }
 
 func (t *tour) applySamples(ctx context.Context) error {
-	t.out.heading("1. The ECSAccount of config/account lends the manager's own keys to the namespaces with its label.\n" +
-		"   The samples of config/samples are applied; each line below is a change as it happens.")
+	t.out.heading("2. The samples of config/samples are applied; each line below is a change as it happens.")
 	t.board.header()
-	if err := t.create(ctx, t.account); err != nil {
-		return err
-	}
 	if err := t.apply(ctx, func(s *sample) bool { return !s.ofAccount() }); err != nil {
 		return err
 	}
@@ -155,7 +151,7 @@ func (t *tour) create(ctx context.Context, manifests []rig.Manifest) error {
 
 func (t *tour) drift(ctx context.Context) error {
 	p := t.policies[unchangedGroup]
-	t.out.heading("2. Somebody sets the group of %s to Drop by hand. The operator would see it within\n"+
+	t.out.heading("3. Somebody sets the group of %s to Drop by hand. The operator would see it within\n"+
 		"   the resync interval; an annotation asks it to observe at once.", unchangedGroup)
 	t.board.header()
 	if err := t.simulator.SetPolicy(ctx, p.Spec.RegionID, p.Spec.SecurityGroupID, ecssim.Drop); err != nil {
@@ -173,7 +169,7 @@ func (t *tour) drift(ctx context.Context) error {
 
 func (t *tour) heal(ctx context.Context) error {
 	p := t.policies[missingGroup]
-	t.out.heading("3. The group that %s names is created after all.", missingGroup)
+	t.out.heading("4. The group that %s names is created after all.", missingGroup)
 	t.board.header()
 	if err := t.simulator.PutGroups(ctx, ecssim.Group{Region: p.Spec.RegionID, ID: p.Spec.SecurityGroupID}); err != nil {
 		return err
@@ -190,7 +186,7 @@ func (t *tour) heal(ctx context.Context) error {
 
 func (t *tour) restore(ctx context.Context) error {
 	p := t.policies[borrowedGroup].DeepCopy()
-	t.out.heading("4. %s has deletionPolicy Restore, and is deleted.", borrowedGroup)
+	t.out.heading("5. %s has deletionPolicy Restore, and is deleted.", borrowedGroup)
 	t.board.header()
 	if err := t.Client.Delete(ctx, p); err != nil {
 		return err
@@ -266,23 +262,18 @@ func (t *tour) summary(ctx context.Context) {
 }
 
 func (t *tour) howToLook() {
-	kubectl := t.kubectl()
-	if kubectl == "" {
-		kubectl = "kubectl"
-	}
+	t.howToImport()
 	p := t.policies[changedGroup]
-	t.out.heading("Look around, in another terminal:")
-	t.out.plain("  export KUBECONFIG=%s", t.Kubeconfig)
-	t.out.plain("  %s get sgp -A -o wide", kubectl)
-	t.out.plain("  %s -n %s describe sgp %s", kubectl, p.Namespace, changedGroup)
-	t.out.plain("  %s -n %s get events.events.k8s.io", kubectl, p.Namespace)
-	t.out.plain("  %s explain sgp.spec", kubectl)
+	t.out.heading("Look around:")
+	t.out.plain("  kubectl get sgp -A -o wide")
+	t.out.plain("  kubectl -n %s describe sgp %s", p.Namespace, changedGroup)
+	t.out.plain("  kubectl -n %s get events.events.k8s.io", p.Namespace)
+	t.out.plain("  kubectl explain sgp.spec")
 	t.out.plain("Make a drift of your own, and have it observed:")
 	t.out.plain(`  curl -X PUT %s/policy -H 'Content-Type: application/json' -d '{"policy":"Accept"}'`, t.simulator.GroupURL(p.Spec.RegionID, p.Spec.SecurityGroupID))
-	t.out.plain(`  %s -n %s annotate sgp %s --overwrite %s="$(date)"`,
-		kubectl, p.Namespace, changedGroup, v1alpha1.AnnotationReconcileRequestedAt)
+	t.out.plain(`  kubectl -n %s annotate sgp %s --overwrite %s="$(date)"`, p.Namespace, changedGroup, v1alpha1.AnnotationReconcileRequestedAt)
 	t.out.plain("Let %s use the account %s after all:", refusedGroup, accountName)
-	t.out.plain("  %s label namespace %s ecs.alibabacloud.com/account=%s", kubectl, t.policies[refusedGroup].Namespace, accountName)
+	t.out.plain("  kubectl label namespace %s ecs.alibabacloud.com/account=%s", t.policies[refusedGroup].Namespace, accountName)
 	t.out.plain("\nChanges go on being shown here. Ctrl-C ends the demo and everything that it has started.")
 	t.board.header()
 }
