@@ -200,6 +200,12 @@ func (c *Client) target(action, region string) (scheme, host string, _ error) {
 
 func (c *Client) call(ctx context.Context, action string, g Group, p ratelimit.Priority, query map[string]string) (*answer, time.Duration, error) {
 	g.name(query)
+	return c.callAs(ctx, action, g, p, query)
+}
+
+// callAs is call with these parameters alone; the group only says where the call goes,
+// and for whom.
+func (c *Client) callAs(ctx context.Context, action string, g Group, p ratelimit.Priority, query map[string]string) (*answer, time.Duration, error) {
 	scheme, host, err := c.target(action, g.RegionID)
 	if err != nil {
 		return nil, 0, err
