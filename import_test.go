@@ -1,9 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,6 +41,7 @@ func TestCommands(t *testing.T) {
 			env.Defer(stop)
 			env.Values["sim"] = sim
 			env.Values["docs"] = filepath.Join(here, "docs")
+			env.Values["interrupted"] = &[]*exec.Cmd{}
 			env.Setenv("CLOUD", "--ecs-endpoint="+url)
 			env.Setenv("FAST", "--ecs-qps=10000")
 			env.Setenv("PLUGIN", filepath.Join(here, "hack", "krew"))
@@ -48,7 +52,10 @@ func TestCommands(t *testing.T) {
 			env.Setenv("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "very-secret")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"sim": simCommand, "interrupt": interruptCommand, "interrupt-after": interruptAfterCommand, "lines": linesCommand, "pipeline": pipelineCommand},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"sim": simCommand, "lines": linesCommand, "exits": exitsCommand, "interrupt": interruptCommand, "interrupt-after": interruptAfterCommand,
+			"ended": endedCommand, "cleanup": cleanupCommand, "pipeline": pipelineCommand,
+		},
 	})
 }
 
@@ -56,9 +63,13 @@ func TestCommands(t *testing.T) {
 //
 //	sim group ID [policy=Drop] [name=TEXT] [region=ID] [vpc=ID] [tag=K=V] [enterprise] [managed]
 //	sim groups N
-//	sim fault KIND [action=NAME] [group=ID] [code=CODE] [status=N] [times=N] [skip=N]
+//	sim fault KIND [action=NAME] [group=ID] [code=CODE] [status=N] [times=N] [skip=N] [delay=TIME]
+//	sim clear: no fault any more
 //	sim deny ACTION
-//	sim limit QPS
+//	sim second ACTION: a second key, LTAIsecond, to which RAM refuses an action
+//	sim lag READS: so many reads show the policy before a change
+//	sim only ID...: fails unless these groups are there, never changed, and no others
+//	sim limit QPS [action=NAME] [burst=N]
 //	sim await ACTION N: until so many calls were made
 //	sim release
 //	sim calls ACTION N: fails unless so many were made
@@ -92,12 +103,31 @@ func simCommand(ts *testscript.TestScript, _ bool, args []string) {
 			sim.PutGroup(ecssim.Group{Region: "cn-hangzhou", ID: fmt.Sprintf("sg-%05d", i), Name: fmt.Sprintf("group %d", i)})
 		}
 	case "fault":
-		sim.Inject(ecssim.Fault{Kind: ecssim.FaultKind(args[1]), Action: option("action", ""), GroupID: option("group", ""), Code: option("code", ""),
+		delay, err := time.ParseDuration(option("delay", "0"))
+		ts.Check(err)
+		sim.Inject(ecssim.Fault{Delay: delay, Kind: ecssim.FaultKind(args[1]), Action: option("action", ""), GroupID: option("group", ""), Code: option("code", ""),
 			Status: number(option("status", "0")), Times: number(option("times", "0")), Skip: number(option("skip", "0"))})
+	case "clear":
+		sim.ClearFaults()
 	case "deny":
 		sim.PutKey(ecssim.Key{ID: "LTAItest", Secret: "very-secret", Deny: []string{args[1]}})
+	case "second":
+		sim.PutKey(ecssim.Key{ID: "LTAIsecond", Secret: "other-secret", Deny: []string{args[1]}})
+	case "lag":
+		sim.SetReadLag(ecssim.ReadLag{Reads: number(args[1])})
+	case "only":
+		var there []string
+		for _, g := range sim.Groups() {
+			there = append(there, g.ID)
+			if effects := sim.Effects(g.Region, g.ID); len(effects) > 0 {
+				ts.Fatalf("%s was changed: %+v", g.ID, effects)
+			}
+		}
+		if !slices.Equal(there, slices.Sorted(slices.Values(args[1:]))) {
+			ts.Fatalf("the groups are %v, want %v", there, args[1:])
+		}
 	case "limit":
-		sim.SetLimits([]ecssim.Limit{{QPS: float64(number(args[1])), Burst: 1}})
+		sim.SetLimits([]ecssim.Limit{{Action: option("action", ""), QPS: float64(number(args[1])), Burst: number(option("burst", "1"))}})
 	case "await":
 		for made() < number(args[2]) {
 			time.Sleep(time.Millisecond)
@@ -124,7 +154,9 @@ func callsOf(sim *ecssim.Server, action string) (n int) {
 
 // interruptCommand sends a signal to every background command, as Ctrl-C does.
 func interruptCommand(ts *testscript.TestScript, _ bool, _ []string) {
-	for _, command := range ts.BackgroundCmds() {
+	interrupted := ts.Value("interrupted").(*[]*exec.Cmd)
+	*interrupted = ts.BackgroundCmds()
+	for _, command := range *interrupted {
 		ts.Check(command.Process.Signal(syscall.SIGINT))
 	}
 }
@@ -152,6 +184,29 @@ func interruptAfterCommand(ts *testscript.TestScript, _ bool, args []string) {
 			_ = syscall.Kill(pid, syscall.SIGINT)
 		}
 	}()
+}
+
+// endedCommand is `ended CODE`: what was interrupted last, and waited for, has ended so.
+func endedCommand(ts *testscript.TestScript, _ bool, args []string) {
+	for _, command := range *ts.Value("interrupted").(*[]*exec.Cmd) {
+		if code := strconv.Itoa(command.ProcessState.ExitCode()); code != args[0] {
+			ts.Fatalf("exit code %s, want %s", code, args[0])
+		}
+	}
+}
+
+// exitsCommand is `exits CODE PROGRAM ARGS...`, as exec.
+func exitsCommand(ts *testscript.TestScript, _ bool, args []string) {
+	code := 0
+	err := ts.Exec(args[1], args[2:]...)
+	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = failed.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
 }
 
 // linesCommand is `lines N FILE REGEXP-FREE-TEXT`: so many lines of a file, or of a
@@ -199,4 +254,16 @@ func pipelineCommand(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	find(pipeline)
+}
+
+// cleanupCommand is `cleanup FILE`: runs the command by which standard error, kept in the
+// file, tells how to delete what a run has left.
+func cleanupCommand(ts *testscript.TestScript, _ bool, args []string) {
+	_, told, found := strings.Cut(ts.ReadFile(args[0]), "delete all of this run with: ")
+	if !found {
+		ts.Fatalf("%s tells no command", args[0])
+	}
+	command, _, _ := strings.Cut(told, "\n")
+	words := append(strings.Fields(command), ts.Getenv("CLOUD"))
+	ts.Check(ts.Exec(words[0], words[1:]...))
 }

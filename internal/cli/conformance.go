@@ -205,7 +205,10 @@ func (p Process) sayLeft(name string, o *conformanceOptions, report *conformance
 // outcome is how a run has ended.
 func outcome(ctx context.Context, report *conformance.Report, err error) error {
 	deleted := "what it made is deleted"
-	if n := len(report.Left); n > 0 {
+	switch n := len(report.Left); {
+	case report.Made == 0 && n == 0:
+		deleted = "nothing was made"
+	case n > 0:
 		deleted = fmt.Sprintf("%d of %d groups could not be deleted, as said above", n, report.Made)
 	}
 	if ctx.Err() != nil {

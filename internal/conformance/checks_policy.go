@@ -208,6 +208,7 @@ func tokenLate(ctx context.Context, r *run) (seen, error) {
 	if _, err := r.modify(ctx, ecs.Drop, token); err != nil {
 		return seen{}, err
 	}
+	r.policy = ""
 	policy, err := r.stays(ctx, ecs.Accept)
 	if err != nil {
 		return seen{}, err

@@ -47,6 +47,9 @@ type run struct {
 	// enterprise. They stay the ids of groups of this run when those are gone.
 	basic, spare, fixed string
 	basicToken          string // that basic was made with
+	// policy is the one that basic was set to last, empty if that is not known. It is
+	// remembered, for reads may lag behind.
+	policy string
 
 	requestIDs []string // of the check under way
 	measured   []Measurement
@@ -91,7 +94,7 @@ func (r *run) allow(action string, p params) error {
 }
 
 const (
-	maxFailures = 4  // in a row, of a call that gets no answer or an internal error
+	maxFailures = 3  // in a row, of a call that gets no answer or an internal error
 	maxRefusals = 20 // in a row, for rate
 	firstPause  = 250 * time.Millisecond
 )
@@ -110,6 +113,9 @@ func (r *run) callBy(ctx context.Context, client *ecs.Client, action string, p p
 		answer, err := r.send(ctx, client, action, p)
 		if err == nil {
 			r.note(answer.RequestID)
+			if action == ecs.ActionModify {
+				r.policy = ""
+			}
 			return answer, nil
 		}
 		e, ok := errors.AsType[*ecs.Error](err)
@@ -144,11 +150,7 @@ func (r *run) send(ctx context.Context, client *ecs.Client, action string, p par
 	outlasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { pause(outlasting, grace); cancel() })()
-	answer, err := client.Raw(outlasting, r.Region, action, p)
-	if e, ok := errors.AsType[*ecs.Error](err); ok && (e.HTTPStatus == 0 || e.HTTPStatus >= 500) {
-		r.unanswered = true
-	}
-	return answer, err
+	return client.Raw(outlasting, r.Region, action, p)
 }
 
 // passes tells whether a failure comes from the way to ECS, or from its inside.
@@ -200,6 +202,8 @@ func (r *run) group(suffix string, pairs ...string) params {
 func (r *run) create(ctx context.Context, p params) (id string, err error) {
 	answer, err := r.call(ctx, actionCreate, p)
 	if err != nil {
+		e, ok := errors.AsType[*ecs.Error](err)
+		r.unanswered = r.unanswered || ok && (e.HTTPStatus == 0 || e.HTTPStatus >= 500)
 		return "", err
 	}
 	var body struct {
@@ -224,9 +228,12 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	return err
 }
 
-// modify sets a group's policy.
+// modify sets the basic group's policy.
 func (r *run) modify(ctx context.Context, policy, token string) (requestID string, err error) {
 	answer, err := r.call(ctx, ecs.ActionModify, r.with("SecurityGroupId", r.basic, "InnerAccessPolicy", policy, "ClientToken", token))
+	if err == nil {
+		r.policy = ecs.CanonicalPolicy(policy)
+	}
 	return answer.RequestID, err
 }
 
@@ -274,14 +281,13 @@ func (r *run) until(ctx context.Context, ask func() (bool, error)) (times int, e
 	}
 }
 
-// be brings the basic group to a policy, from wherever the checks before have left it.
+// be brings the basic group to a policy, from wherever the checks before have left it,
+// and waits until reads show it.
 func (r *run) be(ctx context.Context, policy string) error {
-	got, err := r.read(ctx, r.basic)
-	if err != nil || got == policy {
-		return err
-	}
-	if _, err := r.modify(ctx, policy, ecs.NewClientToken()); err != nil {
-		return err
+	if r.policy != policy {
+		if _, err := r.modify(ctx, policy, ecs.NewClientToken()); err != nil {
+			return err
+		}
 	}
 	if reads, err := r.await(ctx, policy); err != nil || reads > 0 {
 		return err
