@@ -18,9 +18,9 @@ func TestARawCallSendsNothingButItsParameters(t *testing.T) {
 		t.Errorf("got %+v, %v", answer, err)
 	}
 	_, err = c.Raw(t.Context(), "cn-hangzhou", ecs.ActionModify, map[string]string{"SecurityGroupId": "sg-1"})
-	wantError(t, err, ecs.Invalid, "MissingParamter.RegionId")
+	_ = wantError(t, err, ecs.Invalid, "MissingParamter.RegionId")
 	_, err = c.Raw(t.Context(), "cn-nowhere", ecs.ActionList, nil)
-	wantError(t, err, ecs.Invalid, ecs.CodeUnknownRegion)
+	_ = wantError(t, err, ecs.Invalid, ecs.CodeUnknownRegion)
 	if n := len(sim.Calls()); n != 2 {
 		t.Errorf("%d calls were made, want 2", n)
 	}
@@ -30,7 +30,7 @@ func TestARawCallIsNotRepeated(t *testing.T) {
 	c, sim := newClient(t)
 	sim.Inject(ecssim.Fault{Kind: ecssim.Error})
 	_, err := c.Raw(t.Context(), "cn-hangzhou", ecs.ActionList, map[string]string{"RegionId": "cn-hangzhou"})
-	wantError(t, err, ecs.Unavailable, "InternalError")
+	_ = wantError(t, err, ecs.Unavailable, "InternalError")
 	if n := len(sim.Calls()); n != 1 {
 		t.Errorf("%d calls were made, want 1", n)
 	}
