@@ -136,6 +136,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 // check makes checks until they end or ctx does.
 func (r *run) check(ctx context.Context, checks []Check) (findings []Finding) {
 	for _, c := range checks {
+		if ctx.Err() != nil {
+			break
+		}
 		r.requestIDs = nil
 		what, err := c.do(ctx, r)
 		if ctx.Err() != nil {

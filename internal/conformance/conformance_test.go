@@ -99,7 +99,7 @@ func onlySomebodys(t *testing.T, sim *ecssim.Server) {
 func TestTheSimulatorsClaims(t *testing.T) {
 	sim, o := world(t)
 	// The other reads of a run are fewer than this burst, and the reads at once are more.
-	sim.SetLimits([]ecssim.Limit{{Action: ecs.ActionObserve, QPS: 100, Burst: 300, AcsRetryAfter: true}})
+	sim.SetLimits([]ecssim.Limit{{Action: ecs.ActionObserve, QPS: 10, Burst: 300, AcsRetryAfter: true}})
 	o.Clients.Fast, o.AboveRate = o.Clients.Own, 5000
 	report := mustRun(t, o)
 	for _, f := range report.Findings {
@@ -225,6 +225,28 @@ func TestWhatDiffersIsSaid(t *testing.T) {
 	onlySomebodys(t, sim)
 }
 
+// A second key whose permission has a condition, as RAM has them and the simulator has not.
+func TestAPermissionUnderATagIsTriedWithoutAndWithIt(t *testing.T) {
+	sim, o := world(t)
+	o.SecondKeyTag, o.Patience = Tag{"team", "a"}, 10*time.Second
+	go func() {
+		for t.Context().Err() == nil {
+			for _, call := range sim.Calls() {
+				if call.Action == actionTag && call.Params["Tag.1.Key"] == "team" && call.Params["Tag.1.Value"] == "a" {
+					sim.PutKey(ecssim.Key{ID: "LTAIsecond", Secret: "second-secret"})
+					return
+				}
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	report := mustRun(t, o)
+	if f := report.finding(t, "ram-tag"); f.Verdict != Same || f.Seen != "without: `Forbidden.RAM` (HTTP 403), with: success" {
+		t.Errorf("%s: %s", f.Verdict, f.Seen)
+	}
+	onlySomebodys(t, sim)
+}
+
 // A change that takes longer to show than anybody waits for.
 func TestAChangeThatDoesNotShowIsGivenUp(t *testing.T) {
 	sim, o := world(t)
@@ -271,12 +293,25 @@ func TestAStoppedRunDeletesWhatItMade(t *testing.T) {
 				cancel()
 			}()
 			report, _ := Run(ctx, o)
+			for end := time.Now().Add(2 * time.Second); making(sim) && time.Now().Before(end); {
+				time.Sleep(time.Millisecond)
+			}
 			if len(report.Findings) == len(Checks()) || len(report.Left) > 0 {
 				t.Errorf("%d checks were made, left is %v", len(report.Findings), report.Left)
 			}
 			onlySomebodys(t, sim)
 		})
 	}
+}
+
+// making tells whether a group may come yet.
+func making(sim *ecssim.Server) bool {
+	for _, call := range sim.Calls() {
+		if call.Action == actionCreate && call.Status == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // struck tells whether a fault has struck a call.
