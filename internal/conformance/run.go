@@ -302,6 +302,7 @@ func (r *run) stays(ctx context.Context, policy string) (got string, err error) 
 		if got, err = r.read(ctx, r.basic); err != nil || got != policy {
 			return got, err
 		}
+		pause(ctx, r.Watch/5)
 	}
 	return policy, nil
 }
