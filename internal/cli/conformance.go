@@ -62,12 +62,7 @@ func (p Process) conformanceCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "conformance --region REGION --vpc VPC", Short: "Check what is assumed of ECS against the real one, on groups of its own",
 		Long: conformanceHelp, Example: fmt.Sprintf(conformanceExample, name), DisableFlagsInUseLine: true,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return misused("unexpected argument %q: every option begins with -", args[0])
-			}
-			return nil
-		},
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return p.runConformance(c.Context(), name, o) },
 	}
 	f := command.Flags()
