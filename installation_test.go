@@ -418,6 +418,7 @@ func (i *installation) metricsAreGuarded(t *testing.T, address string) {
 		`sgp_ecs_requests_total{action="ModifySecurityGroupPolicy",code="OK",region="cn-hangzhou"} 1`,
 		`sgp_modifications_total{region="cn-hangzhou",to="Drop"} 1`,
 		`sgp_policies{ready="True",reason="InSync"} 1`,
+		`sgp_claims{requested="false"} 1`, "sgp_oldest_observation_age_seconds ", "sgp_resync_overdue_seconds 0", "sgp_build_info{", "sgp_accounts{",
 		"sgp_ecs_request_duration_seconds_bucket", "sgp_ecs_throttle_wait_seconds_bucket",
 	} {
 		if !strings.Contains(body, want) {

@@ -26,6 +26,7 @@ import (
 	"github.com/sgp-operator/sgp-operator/internal/account"
 	"github.com/sgp-operator/sgp-operator/internal/conditions"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
+	"github.com/sgp-operator/sgp-operator/internal/metrics"
 )
 
 // Reconciler shows in each ECSAccount whether it can be used. While an
@@ -143,6 +144,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	}); err != nil {
 		return err
 	}
+	metrics.CountAccounts(r.countAccounts)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("ecsaccount").
 		For(&v1alpha1.ECSAccount{}, builder.WithPredicates(predicate.GenerationChangedPredicate{}, predicate.Funcs{
@@ -156,6 +158,22 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		// Each check waits for the token service, which may not answer.
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// countAccounts counts the accounts in the cache by their Ready condition.
+func (r *Reconciler) countAccounts() map[metrics.State]int {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) //nolint:forbidigo // a scrape has no context
+	defer cancel()
+	list := &v1alpha1.ECSAccountList{}
+	if err := r.Client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil
+	}
+	counts := map[metrics.State]int{}
+	for i := range list.Items {
+		ready, reason := conditions.Ready(list.Items[i].Status.Conditions)
+		counts[metrics.State{Ready: ready, Reason: reason}]++
+	}
+	return counts
 }
 
 func (r *Reconciler) ofSecret(ctx context.Context, secret client.Object) []reconcile.Request {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -63,7 +64,7 @@ func (w *waker) wake(name types.NamespacedName) {
 
 // SetupWithManager registers the reconciler and what wakes it.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
-	metrics.CountPolicies(r.countPolicies)
+	metrics.CountFleet(r.countFleet)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("securitygrouppolicy").
 		For(&v1alpha1.SecurityGroupPolicy{}, builder.WithPredicates(r.asksForAPass())).
@@ -268,23 +269,37 @@ func (r *Reconciler) wakeSpread(of func(context.Context, client.Object) []reconc
 	}
 }
 
-// countPolicies counts the resources in the cache by their Ready condition.
-func (r *Reconciler) countPolicies() map[metrics.PolicyState]int {
+// countFleet counts what is in the cache, and looks for the oldest observation.
+func (r *Reconciler) countFleet() (fleet metrics.Fleet) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second) //nolint:forbidigo // a scrape has no context
 	defer cancel()
-	list := &v1alpha1.SecurityGroupPolicyList{}
-	if err := r.Client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
-		return nil
+	policies, held := &v1alpha1.SecurityGroupPolicyList{}, &v1alpha1.SecurityGroupClaimList{}
+	if r.Client.List(ctx, policies, client.UnsafeDisableDeepCopy) != nil || r.Client.List(ctx, held, client.UnsafeDisableDeepCopy) != nil {
+		return fleet
 	}
-	counts := map[metrics.PolicyState]int{}
-	for i := range list.Items {
-		state := metrics.PolicyState{Ready: "Unknown", Reason: "NotObserved"}
-		for _, c := range list.Items[i].Status.Conditions {
-			if c.Type == v1alpha1.ConditionReady {
-				state = metrics.PolicyState{Ready: string(c.Status), Reason: c.Reason}
-			}
+	now := r.Clock.Now()
+	fleet.Policies = map[metrics.State]int{}
+	for i := range policies.Items {
+		p := &policies.Items[i]
+		ready, reason := conditions.Ready(p.Status.Conditions)
+		fleet.Policies[metrics.State{Ready: ready, Reason: reason}]++
+		known, tracked := r.memory.entry(p.UID)
+		if !tracked || p.Spec.Suspend || ready != string(metav1.ConditionTrue) && reason != v1alpha1.ReasonDriftDetected {
+			continue
 		}
-		counts[state]++
+		last := known.observedAt
+		if last.IsZero() {
+			last = known.since
+		}
+		fleet.Observes = true
+		fleet.Oldest = max(fleet.Oldest, now.Sub(last))
+		fleet.Overdue = max(fleet.Overdue, now.Sub(last)-r.interval(p))
 	}
-	return counts
+	fleet.Claims = len(held.Items)
+	for i := range held.Items {
+		if held.Items[i].Spec.RequestedAt != nil {
+			fleet.Requested++
+		}
+	}
+	return fleet
 }

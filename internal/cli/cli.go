@@ -120,7 +120,7 @@ func (p Process) commands(name string, plugin bool) *cobra.Command {
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return misused("%w; see %s --help", err, c.CommandPath()) })
-	root.AddCommand(p.importCommand(), p.diffCommand(), p.auditCommand(), p.conformanceCommand())
+	root.AddCommand(p.importCommand(), p.diffCommand(), p.auditCommand(), p.conformanceCommand(), p.versionCommand())
 	if plugin {
 		return root
 	}

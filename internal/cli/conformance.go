@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/sgp-operator/sgp-operator/internal/conformance"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
+	"github.com/sgp-operator/sgp-operator/internal/version"
 )
 
 // conformanceOptions are the flags of conformance.
@@ -90,7 +90,7 @@ func (p Process) runConformance(ctx context.Context, name string, o *conformance
 		return err
 	}
 	run := conformance.Options{
-		Region: o.region, VPC: o.vpc, AboveRate: o.aboveRate, Version: version(), Now: p.Now, Patience: patience, Watch: watch,
+		Region: o.region, VPC: o.vpc, AboveRate: o.aboveRate, Version: version.Get().String(), Now: p.Now, Patience: patience, Watch: watch,
 		Breath: min(watch, time.Duration(callsInStore/o.qps*float64(time.Second))),
 	}
 	run.Clients.Own = client
@@ -239,19 +239,4 @@ func (p Process) cleanUp(ctx context.Context, run conformance.Options, o *confor
 		return fmt.Errorf("%d groups could not be deleted, as said above", len(left))
 	}
 	return nil
-}
-
-// version is that of the program, as far as the build tells.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	said := []string{info.Main.Version}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			said = append(said, s.Value)
-		}
-	}
-	return strings.Join(said, " ")
 }

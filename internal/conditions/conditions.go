@@ -55,6 +55,15 @@ func Set(list *[]metav1.Condition, generation int64, s Summary, keepReady bool, 
 	}
 }
 
+// Ready is the status and the reason of the condition Ready, and what stands for them
+// while there is none.
+func Ready(list []metav1.Condition) (status, reason string) {
+	if c := apimeta.FindStatusCondition(list, v1alpha1.ConditionReady); c != nil {
+		return string(c.Status), c.Reason
+	}
+	return string(metav1.ConditionUnknown), "NotObserved"
+}
+
 // IsTrue tells whether a condition is True.
 func IsTrue(list []metav1.Condition, kind string) bool {
 	return apimeta.IsStatusConditionTrue(list, kind)

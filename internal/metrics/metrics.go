@@ -5,9 +5,12 @@ package metrics
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/sgp-operator/sgp-operator/internal/version"
 )
 
 var (
@@ -47,37 +50,102 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(Requests, Duration, ThrottleWait, Modifications, Drift, &policies)
+	build := version.Get()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "sgp_build_info", Help: "Which build this is, always 1.",
+		ConstLabels: prometheus.Labels{"version": build.Version, "revision": build.Revision, "goversion": build.Go},
+	})
+	info.Set(1)
+	metrics.Registry.MustRegister(Requests, Duration, ThrottleWait, Modifications, Drift, info, &fleet, &accounts)
 }
 
-// PolicyState is what SecurityGroupPolicies are counted by: status and reason of
-// their Ready condition.
-type PolicyState struct{ Ready, Reason string }
+// State is what resources are counted by: status and reason of their Ready condition.
+type State struct{ Ready, Reason string }
 
-// CountPolicies has the number of SecurityGroupPolicies in each state served as
-// sgp_policies, counted whenever the metrics are read.
-func CountPolicies(count func() map[PolicyState]int) { policies.count.Store(&count) }
+// Fleet is what a manager has in its hands.
+type Fleet struct {
+	// Policies are the SecurityGroupPolicies in each state.
+	Policies map[State]int
+	// Claims are the groups that a SecurityGroupPolicy holds, and Requested those of them
+	// that another one asks for.
+	Claims, Requested int
+	// Observes says that this manager observes groups; a standby does not, and has no
+	// ages.
+	Observes bool
+	// Oldest is the age of the oldest observation that a Ready or DriftDetected stands on,
+	// and Overdue by how much the latest of them is over its resync interval.
+	Oldest, Overdue time.Duration
+}
+
+// CountFleet has what a manager has in its hands served, counted whenever the metrics are
+// read.
+func CountFleet(count func() Fleet) { fleet.count.Store(&count) }
+
+// CountAccounts has the number of ECSAccounts in each state served as sgp_accounts.
+func CountAccounts(count func() map[State]int) { accounts.count.Store(&count) }
 
 var (
-	policies       policyCounter
+	fleet          fleetCounter
 	policiesMetric = prometheus.NewDesc("sgp_policies",
 		"SecurityGroupPolicies by status and reason of their Ready condition.", []string{"ready", "reason"}, nil)
+	claimsMetric = prometheus.NewDesc("sgp_claims",
+		"Security groups that a SecurityGroupPolicy holds, by whether another one asks for the group.", []string{"requested"}, nil)
+	oldestMetric = prometheus.NewDesc("sgp_oldest_observation_age_seconds",
+		"Age in seconds of the oldest observation that the Ready condition of a SecurityGroupPolicy stands on. Absent on a standby.", nil, nil)
+	overdueMetric = prometheus.NewDesc("sgp_resync_overdue_seconds",
+		"Seconds by which the latest observation is over its resync interval. Absent on a standby.", nil, nil)
+
+	accounts       accountCounter
+	accountsMetric = prometheus.NewDesc("sgp_accounts",
+		"ECSAccounts by status and reason of their Ready condition.", []string{"ready", "reason"}, nil)
 )
 
-type policyCounter struct {
-	count atomic.Pointer[func() map[PolicyState]int]
+type fleetCounter struct {
+	count atomic.Pointer[func() Fleet]
 }
 
 // Describe implements prometheus.Collector.
-func (*policyCounter) Describe(ch chan<- *prometheus.Desc) { ch <- policiesMetric }
+func (*fleetCounter) Describe(ch chan<- *prometheus.Desc) {
+	for _, desc := range []*prometheus.Desc{policiesMetric, claimsMetric, oldestMetric, overdueMetric} {
+		ch <- desc
+	}
+}
 
 // Collect implements prometheus.Collector.
-func (p *policyCounter) Collect(ch chan<- prometheus.Metric) {
-	count := p.count.Load()
+func (f *fleetCounter) Collect(ch chan<- prometheus.Metric) {
+	count := f.count.Load()
+	if count == nil {
+		return
+	}
+	now := (*count)()
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	for state, n := range now.Policies {
+		gauge(policiesMetric, float64(n), state.Ready, state.Reason)
+	}
+	gauge(claimsMetric, float64(now.Claims-now.Requested), "false")
+	gauge(claimsMetric, float64(now.Requested), "true")
+	if now.Observes {
+		gauge(oldestMetric, now.Oldest.Seconds())
+		gauge(overdueMetric, now.Overdue.Seconds())
+	}
+}
+
+type accountCounter struct {
+	count atomic.Pointer[func() map[State]int]
+}
+
+// Describe implements prometheus.Collector.
+func (*accountCounter) Describe(ch chan<- *prometheus.Desc) { ch <- accountsMetric }
+
+// Collect implements prometheus.Collector.
+func (a *accountCounter) Collect(ch chan<- prometheus.Metric) {
+	count := a.count.Load()
 	if count == nil {
 		return
 	}
 	for state, n := range (*count)() {
-		ch <- prometheus.MustNewConstMetric(policiesMetric, prometheus.GaugeValue, float64(n), state.Ready, state.Reason)
+		ch <- prometheus.MustNewConstMetric(accountsMetric, prometheus.GaugeValue, float64(n), state.Ready, state.Reason)
 	}
 }
