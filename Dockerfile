@@ -10,6 +10,8 @@ ARG TARGETOS
 ARG TARGETARCH
 # Go's own default unless it is given.
 ARG GOPROXY
+# What the binary calls itself.
+ARG VERSION
 WORKDIR /src
 
 # Before the sources, so that a change of code downloads nothing again.
@@ -18,10 +20,11 @@ RUN go mod download
 
 COPY main.go ./
 COPY api/ api/
+COPY config/crd/ config/crd/
 COPY controllers/ controllers/
 COPY internal/ internal/
 RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} \
-    go build -trimpath -ldflags='-s -w' -o /out/manager .
+    go build -trimpath -buildvcs=false -ldflags="-s -w -X github.com/sgp-operator/sgp-operator/internal/version.stamped=${VERSION}" -o /out/manager .
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="sgp-operator" \

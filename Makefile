@@ -3,6 +3,8 @@
 SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 
+# What is stamped into a build.
+VERSION ?= v0.1.0
 IMG ?= ghcr.io/sgp-operator/sgp-operator:v0.1.0
 DOCKER ?= docker
 FUZZTIME ?= 10s
@@ -14,6 +16,8 @@ CHAOS_ARGS ?=
 DISTURBANCES ?= 3
 WALKS ?= 2000
 EXPLORED = ./controllers/securitygrouppolicy
+# Where the tests of observability draw what the dashboard shows; nowhere by default.
+PICTURE ?=
 # Which micro-benchmarks, and how often each.
 BENCH ?= .
 COUNT ?= 6
@@ -28,7 +32,7 @@ GOLANGCI_LINT = $$(hack/tools/ensure.sh golangci-lint)
 # kubectl of the caller if there is one, else the one that goes with the tests.
 KUBECTL = $$(command -v kubectl || echo "$$($(CONTROLPLANE))/kubectl")
 
-MODULES = . hack/bench hack/tools hack/lint hack/krew/validate hack/controlplane
+MODULES = . hack/bench hack/image hack/observability hack/tools hack/lint hack/krew/validate hack/controlplane
 
 .PHONY: help
 help: ## Print this list
@@ -53,6 +57,10 @@ manifests: ## Write config/crd/bases from api/, and config/rbac/role.yaml from t
 	go run ./hack/closed config/crd/bases/ecs.alibabacloud.com_ecsaccounts.yaml; \
 	"$$gen" rbac:roleName=sgp-manager paths=./controllers/... output:rbac:artifacts:config=config/rbac
 
+.PHONY: dashboards
+dashboards: ## Write config/prometheus: the PrometheusRule from rules.yaml, the dashboard from hack/observability
+	cd hack/observability && go run . -root ../..
+
 .PHONY: fmt
 fmt: ## Format the Go code
 	gofmt -s -w *.go api controllers hack internal
@@ -63,7 +71,7 @@ tidy: ## Bring every go.mod and go.sum up to date
 
 .PHONY: build
 build: ## Build bin/manager
-	CGO_ENABLED=0 go build -trimpath -o bin/manager .
+	CGO_ENABLED=0 go build -trimpath -ldflags='-X github.com/sgp-operator/sgp-operator/internal/version.stamped=$(VERSION)' -o bin/manager .
 
 .PHONY: plugin
 plugin: build ## Build bin/kubectl-alicloud_sgp, the manager as a kubectl plugin, and its completion: put bin on your PATH
@@ -136,6 +144,15 @@ bench-import: ## Measure the throughput and memory of manager import, about two 
 bench-micro: ## Measure time and allocations of a call, a turn and a pass, under two minutes (BENCH=Observe COUNT=10)
 	hack/bench/micro.sh '$(BENCH)' '$(COUNT)'
 
+.PHONY: image-test
+image-test: ## Build the image twice, push and pull it, and run it with umoci and runc, three minutes
+	set -e; export KUBEBUILDER_ASSETS="$$($(CONTROLPLANE))"; cd hack/image && go test -count=1 -timeout $(TEST_TIMEOUT) .
+
+# The tests build and run a manager, and a Prometheus scrapes it.
+.PHONY: observability
+observability: ## Hold alerts and dashboard against a manager at work and a real Prometheus, three minutes (PICTURE=docs/dashboard.svg)
+	set -e; export KUBEBUILDER_ASSETS="$$($(CONTROLPLANE))"; cd hack/observability && go test -count=1 -timeout $(TEST_TIMEOUT) . $(PICTURE:%=-picture ../../%)
+
 .PHONY: lint
 lint: ## Run golangci-lint
 	set -e; lint=$(GOLANGCI_LINT); "$$lint" run ./...
@@ -150,9 +167,13 @@ verify: ## Check that generated files, formatting and go.mod are current
 
 ##@ Deploy
 
+.PHONY: image
+image: ## Build the image without a container engine: bin/image, an OCI layout and a tarball for each platform (VERSION=v0.1.0)
+	cd hack/image && go run . -root ../.. -out ../../bin/image -version '$(VERSION)'
+
 .PHONY: docker-build
 docker-build: ## Build the image IMG
-	$(DOCKER) build -t $(IMG) .
+	$(DOCKER) build -t $(IMG) --build-arg VERSION='$(VERSION)' .
 
 .PHONY: install
 install: ## Install the CRDs alone
