@@ -80,6 +80,9 @@ func (m *Manager) UntilReady(ctx context.Context) error {
 	})
 }
 
+// MetricsAddress is where the manager serves its metrics, by HTTP.
+func (m *Manager) MetricsAddress() string { return m.metrics }
+
 // Scrape reads the manager's metrics.
 func (m *Manager) Scrape(ctx context.Context) (Metrics, error) {
 	text, err := Get(ctx, "http://"+m.metrics+"/metrics")
