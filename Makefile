@@ -51,11 +51,12 @@ generate: ## Write the deepcopy functions of api/
 	set -e; gen=$(CONTROLLER_GEN); "$$gen" object paths=./api/...
 
 .PHONY: manifests
-manifests: ## Write config/crd/bases from api/, and config/rbac/role.yaml from the markers in controllers/
+manifests: ## Write config/crd/bases from api/, config/rbac/role.yaml from the markers in controllers/, and what the chart has of both
 	set -e; gen=$(CONTROLLER_GEN); rm -f config/crd/bases/*.yaml; \
 	"$$gen" crd paths=./api/... output:crd:artifacts:config=config/crd/bases; \
 	go run ./hack/closed config/crd/bases/ecs.alibabacloud.com_ecsaccounts.yaml; \
-	"$$gen" rbac:roleName=sgp-manager paths=./controllers/... output:rbac:artifacts:config=config/rbac
+	"$$gen" rbac:roleName=sgp-manager paths=./controllers/... output:rbac:artifacts:config=config/rbac; \
+	hack/chart.sh
 
 .PHONY: dashboards
 dashboards: ## Write config/prometheus: the PrometheusRule from rules.yaml, the dashboard from hack/observability
