@@ -1,5 +1,5 @@
 # `make` prints what there is to do. Every version is pinned in a go.mod: the
-# root's, hack/tools', hack/lint's, hack/krew/validate's or hack/controlplane's.
+# root's, hack/tools', hack/lint's, hack/krew/validate's, hack/helm's or hack/controlplane's.
 SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 
@@ -32,7 +32,7 @@ GOLANGCI_LINT = $$(hack/tools/ensure.sh golangci-lint)
 # kubectl of the caller if there is one, else the one that goes with the tests.
 KUBECTL = $$(command -v kubectl || echo "$$($(CONTROLPLANE))/kubectl")
 
-MODULES = . hack/bench hack/image hack/observability hack/tools hack/lint hack/krew/validate hack/controlplane
+MODULES = . hack/bench hack/helm hack/image hack/observability hack/tools hack/lint hack/krew/validate hack/controlplane
 
 .PHONY: help
 help: ## Print this list
@@ -102,6 +102,11 @@ test: ## Run every test, with the race detector and in shuffled order
 	KUBEBUILDER_ASSETS="$$assets" TEST_REPORT="$$report" go test -race -shuffle=on -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PKG); \
 	sort "$$report"
 	GOGC=400 go test -count=1 -timeout $(TEST_TIMEOUT) -run Explore $(EXPLORED)
+
+.PHONY: helm
+helm: ## Test the chart with Helm 4 and 3: what it renders, installs, upgrades and leaves behind
+	set -e; export KUBEBUILDER_ASSETS="$$($(CONTROLPLANE))"; \
+	cd hack/helm && go test -count=1 -shuffle=on -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./...
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz target for FUZZTIME each

@@ -166,7 +166,7 @@ func TestTheImageHoldsTheBinaryTheRootsAndAUser(t *testing.T) {
 		t.Error("the roots are not read")
 	}
 	binary := filepath.Join(t.TempDir(), "manager")
-	if err := os.WriteFile(binary, contents["manager"], 0o700); err != nil { //nolint:gosec // it is run
+	if err := os.WriteFile(binary, contents["manager"], 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := exec.CommandContext(t.Context(), binary, "version").CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "v9.8.7 (go") {
@@ -229,7 +229,7 @@ func TestTheManagerWorksInsideItsImage(t *testing.T) {
 	shared := t.TempDir()
 	kubeconfig, err := os.ReadFile(cluster.ManagerKubeconfig)
 	if err == nil {
-		err = errors.Join(os.WriteFile(filepath.Join(shared, "kubeconfig"), kubeconfig, 0o644), os.Chmod(shared, 0o755)) //nolint:gosec // of a cluster that lives for this test
+		err = errors.Join(os.WriteFile(filepath.Join(shared, "kubeconfig"), kubeconfig, 0o644), os.Chmod(shared, 0o755))
 	}
 	if err == nil {
 		err = configure(filepath.Join(bundle, "config.json"), shared, endpoint)
