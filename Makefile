@@ -1,5 +1,5 @@
 # `make` prints what there is to do. Every version is pinned in a go.mod: the
-# root's, hack/tools', hack/lint's, hack/krew/validate's, hack/helm's or hack/controlplane's.
+# root's, or that of a folder in hack.
 SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 
@@ -32,7 +32,9 @@ GOLANGCI_LINT = $$(hack/tools/ensure.sh golangci-lint)
 # kubectl of the caller if there is one, else the one that goes with the tests.
 KUBECTL = $$(command -v kubectl || echo "$$($(CONTROLPLANE))/kubectl")
 
-MODULES = . hack/bench hack/helm hack/image hack/observability hack/tools hack/lint hack/krew/validate hack/controlplane
+# Not hack/gitops/flux and hack/gitops/flux/sources: go mod tidy asks for tests of Flux's
+# dependencies, and for modules that no registry has.
+MODULES = . hack/bench hack/helm hack/image hack/observability hack/tools hack/lint hack/krew/validate hack/controlplane hack/gitops/states hack/gitops/argocd
 
 .PHONY: help
 help: ## Print this list
@@ -61,6 +63,11 @@ manifests: ## Write config/crd/bases from api/, config/rbac/role.yaml from the m
 .PHONY: dashboards
 dashboards: ## Write config/prometheus: the PrometheusRule from rules.yaml, the dashboard from hack/observability
 	cd hack/observability && go run . -root ../..
+
+.PHONY: states
+states: ## Write every state as the API server returns it, and what follows: Argo CD's files, and the table of docs/gitops.md
+	set -e; assets=$$($(CONTROLPLANE)); KUBEBUILDER_ASSETS="$$assets" go test -count=1 -run 'TestEveryState' ./internal/operator -update
+	cd hack/gitops/states && go test -count=1 . -update
 
 .PHONY: fmt
 fmt: ## Format the Go code
@@ -102,6 +109,7 @@ test: ## Run every test, with the race detector and in shuffled order
 	KUBEBUILDER_ASSETS="$$assets" TEST_REPORT="$$report" go test -race -shuffle=on -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PKG); \
 	sort "$$report"
 	GOGC=400 go test -count=1 -timeout $(TEST_TIMEOUT) -run Explore $(EXPLORED)
+	cd hack/gitops/states && go test -count=1 -shuffle=on .
 
 .PHONY: helm
 helm: ## Test the chart with Helm 4 and 3: what it renders, installs, upgrades and leaves behind
@@ -135,6 +143,13 @@ bench: ## Measure speed and cost for N = 1,000 and 10,000, about 14 minutes (BEN
 	set -e; assets=$$($(CONTROLPLANE)); \
 	(cd hack/bench && go build -o ../../bin/bench .); \
 	KUBEBUILDER_ASSETS="$$assets" exec bin/bench $(BENCH_ARGS)
+
+.PHONY: gitops
+gitops: ## Run Argo CD's own Lua machine over every state, and Flux's controller against the operator (builds both once: six minutes)
+	@echo "gitops: Argo CD's Lua machine, which takes about three minutes to build, once"
+	cd hack/gitops/argocd && go test -count=1 .
+	set -e; export KUBEBUILDER_ASSETS="$$($(CONTROLPLANE))"; flux=$$(hack/tools/ensure.sh kustomize-controller); \
+	go run ./hack/gitops --kustomize-controller "$$flux"
 
 .PHONY: bench-against
 bench-against: ## Compare what converging costs with the manager of commit REF, alternately (REF=0f7c173 BENCH_ARGS='--n 1000 --rounds 5')
