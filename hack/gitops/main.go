@@ -84,7 +84,7 @@ func (w *world) run(ctx context.Context) (err error) {
 		return err
 	}
 	w.begun = time.Now()
-	for _, scene := range []func(context.Context) error{w.applyAndWait, w.applyAgain, w.failEarly, w.prune, w.observe, w.suspend} {
+	for _, scene := range []func(context.Context) error{w.applyAndWait, w.applyAgain, w.failEarly, w.prune, w.observe, w.suspend, w.uninstall} {
 		if err := scene(ctx); err != nil {
 			return err
 		}
@@ -162,6 +162,9 @@ func (w *world) until(ctx context.Context, what string, do func(context.Context)
 		}
 		if ended := w.flux.Ended(); ended != nil {
 			return w.flux.Failed(ended)
+		}
+		if w.manager != nil && w.manager.Ended() != nil {
+			return w.manager.Failed(w.manager.Ended())
 		}
 		if rig.Pause(ctx, 50*time.Millisecond) != nil {
 			return w.flux.Failed(fmt.Errorf("%s: not within %v: %w", what, patience, err))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/internal/ecssim"
 )
 
 const (
@@ -176,5 +178,44 @@ func (w *world) suspend(ctx context.Context) error {
 		return errors.New("a suspended policy has changed its group")
 	}
 	w.saw("with the expressions, it is Ready with a suspended policy")
+	return nil
+}
+
+// uninstall deletes a Kustomization that waits for its policies, of which one takes a
+// while to put the original value back.
+func (w *world) uninstall(ctx context.Context) error {
+	revision, err := w.publish(ctx, data, "v3", manifest(data, dataGroup, "drop", ", deletionPolicy: Restore"))
+	if err != nil {
+		return err
+	}
+	if err := w.untilApplied(ctx, data, revision); err != nil {
+		return err
+	}
+	w.sim.Inject(ecssim.Fault{Kind: ecssim.HangBefore, GroupID: dataGroup, Action: "ModifySecurityGroupPolicy", Times: 1, Delay: 3 * time.Second})
+	k := kustomization(data)
+	patch := []byte(`{"spec":{"deletionPolicy":"WaitForTermination"}}`)
+	if err := w.cluster.Client.Patch(ctx, k, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		return err
+	}
+	if err := w.cluster.Client.Delete(ctx, k); err != nil {
+		return err
+	}
+	err = w.until(ctx, "the Kustomization goes", func(ctx context.Context) error {
+		k, err := w.kustomization(ctx, data)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err == nil {
+			err = fmt.Errorf("it says %v", k.status())
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if p, err := w.policy(ctx, data); !apierrors.IsNotFound(err) || w.cloud(dataGroup) != "Accept" {
+		return fmt.Errorf("the Kustomization is gone before its policy: %+v, group %s, %w", p, w.cloud(dataGroup), err)
+	}
+	w.saw("a Kustomization with deletionPolicy WaitForTermination goes after its policies have put back the original values")
 	return nil
 }

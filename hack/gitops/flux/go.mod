@@ -1,3 +1,5 @@
+// For the binary alone. No go mod tidy here: it asks for the tests of all dependencies,
+// one of which cannot be had.
 module github.com/sgp-operator/sgp-operator/hack/gitops/flux
 
 go 1.26.0
