@@ -34,7 +34,7 @@ KUBECTL = $$(command -v kubectl || echo "$$($(CONTROLPLANE))/kubectl")
 
 # Not hack/gitops/flux and hack/gitops/flux/sources: go mod tidy asks for tests of Flux's
 # dependencies, and for modules that no registry has.
-MODULES = . hack/bench hack/helm hack/image hack/observability hack/tools hack/lint hack/krew/validate hack/controlplane hack/gitops/states hack/gitops/argocd
+MODULES = . hack/bench hack/helm hack/image hack/observability hack/tools hack/lint hack/krew/validate hack/controlplane hack/controlplane/oldest hack/gitops/states hack/gitops/argocd
 
 .PHONY: help
 help: ## Print this list
@@ -110,6 +110,11 @@ test: ## Run every test, with the race detector and in shuffled order
 	sort "$$report"
 	GOGC=400 go test -count=1 -timeout $(TEST_TIMEOUT) -run Explore $(EXPLORED)
 	cd hack/gitops/states && go test -count=1 -shuffle=on .
+
+.PHONY: test-oldest
+test-oldest: ## Run the suites against the oldest Kubernetes that is supported (builds its API server once: five minutes)
+	set -e; assets=$$(hack/controlplane/oldest.sh); \
+	KUBEBUILDER_ASSETS="$$assets" go test -count=1 -timeout $(TEST_TIMEOUT) ./internal/operator . $(TESTFLAGS)
 
 .PHONY: helm
 helm: ## Test the chart with Helm 4 and 3: what it renders, installs, upgrades and leaves behind

@@ -30,7 +30,7 @@ func TestBadInputIsRefusedByTheAPIServer(t *testing.T) {
 			"accountRef": map[string]any{"name": "prod"}, "ownerAccount": "ECSforCloud@Alibaba.com"}},
 		"policy in lower case":         {set: map[string]any{"innerAccessPolicy": "drop"}},
 		"policy in mixed case":         {set: map[string]any{"innerAccessPolicy": "aCCEPT"}},
-		"a policy that does not exist": {set: map[string]any{"innerAccessPolicy": "Deny"}, want: "spec.innerAccessPolicy: Invalid value: \"Deny\": innerAccessPolicy must be Accept or Drop"},
+		"a policy that does not exist": {set: map[string]any{"innerAccessPolicy": "Deny"}, want: "innerAccessPolicy must be Accept or Drop, in any letter case"},
 		"an empty policy":              {set: map[string]any{"innerAccessPolicy": ""}, want: "spec.innerAccessPolicy"},
 		"no policy":                    {remove: "innerAccessPolicy", want: "spec.innerAccessPolicy: Required value"},
 		"an id of 100 characters":      {set: map[string]any{"securityGroupId": strings.Repeat("a", 100)}},
