@@ -28,6 +28,7 @@ PKG ?= ./...
 # Expanded only where a recipe uses them, so that `make help` builds nothing.
 CONTROLPLANE = hack/controlplane/ensure.sh
 CONTROLLER_GEN = $$(hack/tools/ensure.sh controller-gen)
+CRD_REF_DOCS = $$(hack/tools/ensure.sh crd-ref-docs)
 GOLANGCI_LINT = $$(hack/tools/ensure.sh golangci-lint)
 # kubectl of the caller if there is one, else the one that goes with the tests.
 KUBECTL = $$(command -v kubectl || echo "$$($(CONTROLPLANE))/kubectl")
@@ -68,6 +69,12 @@ dashboards: ## Write config/prometheus: the PrometheusRule from rules.yaml, the 
 states: ## Write every state as the API server returns it, and what follows: Argo CD's files, and the table of docs/gitops.md
 	set -e; assets=$$($(CONTROLPLANE)); KUBEBUILDER_ASSETS="$$assets" go test -count=1 -run 'TestEveryState' ./internal/operator -update
 	cd hack/gitops/states && go test -count=1 . -update
+
+.PHONY: docs
+docs: ## Write docs/reference: the API by crd-ref-docs, flags, metrics, events, reasons and error codes by hack/docs
+	set -e; docs=$(CRD_REF_DOCS); "$$docs" --source-path=api --config=hack/docs/crd-ref-docs.yaml --templates-dir=hack/docs/templates \
+	  --renderer=markdown --output-path=docs/reference/api.md --max-depth=10 --log-level=ERROR; \
+	work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; go build -o "$$work/manager" .; go run ./hack/docs -manager "$$work/manager"
 
 .PHONY: fmt
 fmt: ## Format the Go code

@@ -22,7 +22,7 @@ fi
 cp -R "$before" "$after"
 
 stale=0
-for target in generate dashboards manifests fmt tidy; do
+for target in generate dashboards manifests docs fmt tidy; do
   echo "verify: make $target"
   if ! make -C "$after" --no-print-directory "$target" >"$work/log" 2>&1; then
     cat "$work/log"

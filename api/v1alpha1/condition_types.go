@@ -25,12 +25,12 @@ const (
 	// ReasonInSync says that the cloud is as declared. Nothing to do.
 	ReasonInSync = "InSync"
 
-	// ReasonProgressing says that a change is under way, that one whose answer was
-	// lost may still take effect, or that another resource of the same group is
+	// ReasonProgressing says that a change is under way, one whose answer was
+	// lost may still take effect, or another resource of the same group is
 	// tried first. Wait a moment.
 	ReasonProgressing = "Progressing"
 
-	// ReasonDriftDetected says that the group differs from the spec and that
+	// ReasonDriftDetected says that the group differs from the spec and
 	// managementPolicy Observe does not allow a change. Correct the group or the
 	// spec, or set managementPolicy to Enforce.
 	ReasonDriftDetected = "DriftDetected"
@@ -39,7 +39,7 @@ const (
 	// is what was last observed. Set suspend to false to go on.
 	ReasonSuspended = "Suspended"
 
-	// ReasonThrottled says that ECS refuses calls for being too many, or that
+	// ReasonThrottled says that ECS refuses calls for being too many, or
 	// the operator holds them back to stay below the quota. It slows down by
 	// itself; lower --ecs-qps or raise the quota if it stays.
 	ReasonThrottled = "Throttled"
@@ -64,7 +64,7 @@ const (
 	// product, which alone may change it. Delete the resource.
 	ReasonManagedByCloudProduct = "ManagedByCloudProduct"
 
-	// ReasonInvalidRequest says that ECS refuses a parameter, or that nothing was
+	// ReasonInvalidRequest says that ECS refuses a parameter, or nothing was
 	// sent because the region is none that the operator knows (lastError's code is
 	// UnknownRegion). Correct the spec; an administrator can add a region with the
 	// manager's --extra-regions.
@@ -96,7 +96,7 @@ const (
 	// ReasonAuthenticated says that Alibaba Cloud accepts the credentials.
 	ReasonAuthenticated = "Authenticated"
 
-	// ReasonNotVerified says that there are credentials, and that the token
+	// ReasonNotVerified says that there are credentials, and the token
 	// service could not be asked whose they are. Calls to ECS go on.
 	ReasonNotVerified = "NotVerified"
 
@@ -109,7 +109,7 @@ const (
 	ReasonInvalidSpec = "InvalidSpec"
 )
 
-// CodeAPIServerUnavailable is the code in status.lastError where the API server did not
+// CodeAPIServerUnavailable is a request to which the API server did not
 // answer, so that the account or the claim could not be read.
 const CodeAPIServerUnavailable = "APIServerUnavailable"
 

@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # Prints the path of a development tool, and builds it first if need be:
-#   hack/tools/ensure.sh controller-gen | golangci-lint | benchstat | gremlins | govulncheck | validate-krew-manifest | kustomize-controller
+#   hack/tools/ensure.sh controller-gen | crd-ref-docs | golangci-lint | benchstat | gremlins | govulncheck | validate-krew-manifest | kustomize-controller
 # The version comes from the go.mod that pins it. The result lies in the user's
 # cache, so that every clone and CI share it. Progress goes to standard error.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-name=${1:?usage: hack/tools/ensure.sh controller-gen | golangci-lint | benchstat | gremlins | govulncheck | validate-krew-manifest | kustomize-controller}
+name=${1:?usage: hack/tools/ensure.sh controller-gen | crd-ref-docs | golangci-lint | benchstat | gremlins | govulncheck | validate-krew-manifest | kustomize-controller}
 say() { echo "$name: $*" >&2; }
 
 case $name in
   controller-gen)
     module=$here; path=sigs.k8s.io/controller-tools; package=$path/cmd/controller-gen
+    takes="under a minute" ;;
+  crd-ref-docs)
+    module=$here; path=github.com/elastic/crd-ref-docs; package=$path
     takes="under a minute" ;;
   golangci-lint)
     module=$here/../lint; path=github.com/golangci/golangci-lint/v2; package=$path/cmd/golangci-lint

@@ -259,7 +259,7 @@ func (c *Client) credential(ctx context.Context, action, region string) (Credent
 		return Credential{}, 0, known
 	}
 	if err != nil {
-		return Credential{}, 0, &Error{Action: action, Class: NoCredentials, Code: CodeNoCredentials, Message: redact(err.Error())}
+		return Credential{}, 0, &Error{Action: action, Class: ClassOf(CodeNoCredentials), Code: CodeNoCredentials, Message: redact(err.Error())}
 	}
 	return credential, 0, nil
 }
@@ -361,7 +361,7 @@ func outcome(failure *Error) (ratelimit.Outcome, time.Duration) {
 
 // unknownRegion is the failure of a call that was not made.
 func unknownRegion(action, message string) *Error {
-	return &Error{Action: action, Class: Invalid, Code: CodeUnknownRegion, Message: redact(message)}
+	return &Error{Action: action, Class: ClassOf(CodeUnknownRegion), Code: CodeUnknownRegion, Message: redact(message)}
 }
 
 // lost is the failure of a call that got no answer.

@@ -2,6 +2,7 @@ package ecs
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 )
@@ -127,6 +128,22 @@ var classes = map[string]Class{
 	"IdempotenceParamNotMatch":             TokenRejected,
 	"InvalidIdempotenceParameter.Mismatch": TokenRejected,
 	"InvalidClientToken.ValueNotSupported": TokenRejected,
+}
+
+// KnownCodes are the codes of ECS and STS that the client tells apart, with what they
+// mean.
+func KnownCodes() map[string]Class { return maps.Clone(classes) }
+
+// ClassOf is what a code means that an Error without an answer has: one of this
+// package's own, or any that it does not know.
+func ClassOf(code string) Class {
+	switch code {
+	case CodeNoCredentials:
+		return NoCredentials
+	case CodeUnknownRegion:
+		return Invalid
+	}
+	return classes[code]
 }
 
 // Error is a failed call. It holds nothing secret: see redact.
