@@ -19,7 +19,7 @@ import (
 
 const (
 	// importedRegion has the groups that the tour imports, and leftRegion those that it
-	// leaves to whoever follows the tutorial of the README.
+	// leaves to whoever follows the tutorial.
 	importedRegion = "cn-beijing"
 	leftRegion     = "cn-shanghai"
 	// inventory is the namespace of what is imported.
@@ -108,7 +108,7 @@ func (s *stage) writeEnv() error {
 
 // howToImport goes through the same with the groups of another region.
 func (t *tour) howToImport() {
-	t.out.heading("Import the groups of %s yourself, in another terminal and this folder (README.md, Tutorial):", leftRegion)
+	t.out.heading("Import the groups of %s yourself, in another terminal and this folder (docs/tutorial.md):", leftRegion)
 	t.out.plain("  . %s", envFile)
 	t.out.plain("  bin/manager import --ecs-endpoint $ECS --region %s -n %s -f groups", leftRegion, inventory)
 	t.out.plain("  kubectl apply -k groups")
