@@ -175,6 +175,27 @@ func TestEveryPageIsInTheIndex(t *testing.T) {
 	}
 }
 
+func TestEveryReasonHasARemedy(t *testing.T) {
+	reasons, err := os.ReadFile("docs/reference/reasons.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	remedies, err := os.ReadFile("docs/howto/troubleshoot.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(reasons), "| reason |")
+	names := regexp.MustCompile("(?m)^[|] `(\\w+)`").FindAllStringSubmatch(table, -1)
+	if len(names) < 10 {
+		t.Fatalf("only %d reasons found", len(names))
+	}
+	for _, name := range names {
+		if !strings.Contains(string(remedies), "\n| `"+name[1]+"` |") {
+			t.Errorf("docs/howto/troubleshoot.md has no line for %s", name[1])
+		}
+	}
+}
+
 func TestBothREADMEsHaveTheSameCommandsAndLinks(t *testing.T) {
 	english, chinese := readPage(t, "README.md"), readPage(t, readmeInChinese)
 	of := func(p *docPage) (codes, links []string) {
