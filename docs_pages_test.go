@@ -204,10 +204,10 @@ func TestBothREADMEsHaveTheSameCommandsAndLinks(t *testing.T) {
 		}
 		for _, link := range p.links {
 			name, fragment, _ := strings.Cut(link, "#")
-			switch {
-			case name == "README.md", name == readmeInChinese:
+			switch name {
+			case "README.md", readmeInChinese:
 				name = "the other README"
-			case name == "": // a heading is in the language of its page
+			case "": // a heading is in the language of its page
 				fragment = ""
 			}
 			links = append(links, name+"#"+fragment)
