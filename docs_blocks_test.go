@@ -99,6 +99,9 @@ func (s *docScript) add(t *testing.T, b codeBlock) {
 	s.demo = s.demo || b.reason == "demo"
 	_, _ = fmt.Fprintf(s, "at=%s\n", b.at)
 	if b.language == "sh" {
+		if strings.Contains(b.text, "rollout restart") {
+			s.WriteString("sleep 1\n") // kubectl refuses a second restart within a second; readers are slower
+		}
 		s.WriteString(b.text)
 		return
 	}
