@@ -205,7 +205,7 @@ func (c *docCluster) reset() {
 		c.sim.PutGroup(g)
 	}
 	c.run("delete", "securitygrouppolicies.ecs.alibabacloud.com", "--all", "-A", "--timeout=30s")
-	c.run("delete", "ecsaccounts.ecs.alibabacloud.com,secrets", "--all", "-n", c.namespace, "--timeout=30s")
+	c.run("delete", "ecsaccounts.ecs.alibabacloud.com,secrets", "--all", "-n", c.namespace, "--wait=false")
 	c.run(append(append([]string{"label", "namespace"}, docNamespaces...), "ecs.alibabacloud.com/account-", "ecs.alibabacloud.com/shard-")...)
 }
 
