@@ -32,6 +32,9 @@ var apis = map[string]api{
 	"DeleteSecurityGroup":            {"ecs", ecsVersion, true, false, (*Server).deleteSecurityGroup},
 	"TagResources":                   {"ecs", ecsVersion, true, false, (*Server).tagResources},
 	"UntagResources":                 {"ecs", ecsVersion, true, false, (*Server).untagResources},
+	"DescribeInstances":              {"ecs", ecsVersion, true, false, (*Server).describeInstances},
+	"DescribeNetworkInterfaces":      {"ecs", ecsVersion, true, false, (*Server).describeNetworkInterfaces},
+	"DescribePrefixListAttributes":   {"ecs", ecsVersion, true, false, (*Server).describePrefixListAttributes},
 	"DescribeRegions":                {"ecs", ecsVersion, true, false, (*Server).describeRegions},
 	"AssumeRole":                     {"sts", stsVersion, true, false, (*Server).assumeRole},
 	"AssumeRoleWithOIDC":             {"sts", stsVersion, false, false, (*Server).assumeRoleWithOIDC},
@@ -165,12 +168,9 @@ func (s *Server) describeSecurityGroupAttribute(c *call) (object, *apiError) {
 func (g *groupState) page(direction string, start, size int) (rules []object, next string) {
 	rules = []object{}
 	seen := 0
-	for i := range g.Rules {
-		rule, peer := "ingress", "SourceCidrIp"
-		if i%2 == 1 {
-			rule, peer = "egress", "DestCidrIp"
-		}
-		if direction != "" && direction != "all" && direction != rule {
+	for i := range len(g.OwnRules) + g.Rules {
+		one := g.rule(i)
+		if direction != "" && direction != "all" && direction != one[1].value {
 			continue
 		}
 		if seen++; seen <= start {
@@ -179,19 +179,23 @@ func (g *groupState) page(direction string, start, size int) (rules []object, ne
 		if len(rules) == size {
 			return rules, encodePosition(direction, start+size)
 		}
-		rules = append(rules, object{
-			{"SecurityGroupRuleId", fmt.Sprintf("sgr-%s-%d", g.ID, i)},
-			{"Direction", rule},
-			{"IpProtocol", "TCP"},
-			{"PortRange", fmt.Sprintf("%d/%d", 1+i%65535, 1+i%65535)},
-			{peer, "10.0.0.0/8"},
-			{"Policy", "Accept"},
-			{"Priority", "1"},
-			{"NicType", "intranet"},
-			{"Description", ""},
-		})
+		rules = append(rules, one)
 	}
 	return rules, ""
+}
+
+// rule is one of those that were given, or that are made up to have a number of them.
+func (g *groupState) rule(i int) object {
+	if i < len(g.OwnRules) {
+		return g.OwnRules[i].describe(g.ID, i)
+	}
+	i -= len(g.OwnRules)
+	port := fmt.Sprintf("%d/%d", 1+i%65535, 1+i%65535)
+	made := Rule{ID: fmt.Sprintf("sgr-%s-%d", g.ID, i), Protocol: "TCP", Ports: port, CIDR: "10.0.0.0/8"}
+	if i%2 == 1 {
+		made.Direction = "egress"
+	}
+	return made.describe(g.ID, i)
 }
 
 // number returns a numeric parameter within its bounds.

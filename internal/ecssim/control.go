@@ -33,7 +33,7 @@ func (s *Server) controlAPI() http.Handler {
 	}
 	handle("GET healthz", func(*http.Request) (any, error) { return map[string]string{"status": "ok"}, nil })
 	handle("GET groups", func(*http.Request) (any, error) { return s.Groups(), nil })
-	handle("POST groups", s.postGroups)
+	handle("POST groups", func(r *http.Request) (any, error) { return nil, put(r, Group.Validate, s.PutGroup) })
 	handle("GET groups/{region}/{id}", s.getGroup)
 	handle("DELETE groups/{region}/{id}", func(r *http.Request) (any, error) {
 		s.DeleteGroup(r.PathValue("region"), r.PathValue("id"))
@@ -43,28 +43,23 @@ func (s *Server) controlAPI() http.Handler {
 	handle("GET effects/{region}/{id}", func(r *http.Request) (any, error) {
 		return append([]Effect{}, s.Effects(r.PathValue("region"), r.PathValue("id"))...), nil
 	})
-	handle("POST keys", func(r *http.Request) (any, error) {
-		return nil, each(r, func(k Key) error {
-			if err := k.Validate(); err != nil {
-				return err
-			}
-			s.PutKey(k)
-			return nil
-		})
+	handle("POST instances", func(r *http.Request) (any, error) { return nil, put(r, Instance.Validate, s.PutInstance) })
+	handle("DELETE instances/{region}/{id}", func(r *http.Request) (any, error) {
+		s.DeleteInstance(r.PathValue("region"), r.PathValue("id"))
+		return nil, nil
 	})
+	handle("POST interfaces", func(r *http.Request) (any, error) { return nil, put(r, Interface.Validate, s.PutInterface) })
+	handle("DELETE interfaces/{region}/{id}", func(r *http.Request) (any, error) {
+		s.DeleteInterface(r.PathValue("region"), r.PathValue("id"))
+		return nil, nil
+	})
+	handle("POST prefixlists", func(r *http.Request) (any, error) { return nil, put(r, PrefixList.Validate, s.PutPrefixList) })
+	handle("POST keys", func(r *http.Request) (any, error) { return nil, put(r, Key.Validate, s.PutKey) })
 	handle("DELETE keys/{id}", func(r *http.Request) (any, error) {
 		s.DeleteKey(r.PathValue("id"))
 		return nil, nil
 	})
-	handle("POST roles", func(r *http.Request) (any, error) {
-		return nil, each(r, func(role Role) error {
-			if err := role.Validate(); err != nil {
-				return err
-			}
-			s.PutRole(role)
-			return nil
-		})
-	})
+	handle("POST roles", func(r *http.Request) (any, error) { return nil, put(r, Role.Validate, s.PutRole) })
 	handle("GET calls", s.getCalls)
 	handle("DELETE calls", func(*http.Request) (any, error) { s.ResetCalls(); return nil, nil })
 	handle("POST faults", s.postFaults)
@@ -166,16 +161,6 @@ func respond(w http.ResponseWriter, result any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(result)
-}
-
-func (s *Server) postGroups(r *http.Request) (any, error) {
-	return nil, each(r, func(g Group) error {
-		if err := g.Validate(); err != nil {
-			return err
-		}
-		s.PutGroup(g)
-		return nil
-	})
 }
 
 func (s *Server) getGroup(r *http.Request) (any, error) {
@@ -285,6 +270,17 @@ func decode[T any](r *http.Request) (T, error) {
 		return value, fmt.Errorf("read the body: %w", err)
 	}
 	return value, strict(raw, &value)
+}
+
+// put takes one T or a list of them, if they can be.
+func put[T any](r *http.Request, validate func(T) error, keep func(T)) error {
+	return each(r, func(value T) error {
+		if err := validate(value); err != nil {
+			return err
+		}
+		keep(value)
+		return nil
+	})
 }
 
 // each reads one T or a list of them.

@@ -24,7 +24,7 @@ func TestGuideNamesEveryFaultAndField(t *testing.T) {
 			t.Errorf("action %s is missing", action)
 		}
 	}
-	for _, thing := range []any{Group{}, Key{}, Role{}, Limit{}, ReadLag{}, Fault{}, Call{}, Effect{}} {
+	for _, thing := range []any{Group{}, Key{}, Role{}, Limit{}, ReadLag{}, Fault{}, Call{}, Effect{}, Rule{}, Instance{}, Interface{}, PrefixList{}} {
 		of := reflect.TypeOf(thing)
 		for i := range of.NumField() {
 			name, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")

@@ -3,7 +3,6 @@ package ecssim
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -178,10 +177,6 @@ func (g *groupState) kind() string {
 
 // describe shows a group in a listing, which never holds its policy.
 func (g *groupState) describe() object {
-	tags := []object{}
-	for _, key := range slices.Sorted(maps.Keys(g.Tags)) {
-		tags = append(tags, object{{"TagKey", key}, {"TagValue", g.Tags[key]}})
-	}
 	serviceID := 0
 	if g.Managed {
 		serviceID = 1
@@ -196,8 +191,8 @@ func (g *groupState) describe() object {
 		{"ResourceGroupId", ""},
 		{"ServiceManaged", g.Managed},
 		{"ServiceID", serviceID},
-		{"RuleCount", g.Rules},
+		{"RuleCount", len(g.OwnRules) + g.Rules},
 		{"GroupToGroupRuleCount", 0},
-		{"Tags", object{{"Tag", tags}}},
+		{"Tags", object{{"Tag", describeTags(g.Tags)}}},
 	}
 }

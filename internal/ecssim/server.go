@@ -31,6 +31,7 @@ type Server struct {
 	roles   map[string]Role
 	regions map[string]bool
 	groups  groups
+	members members
 	tokens  clientTokens
 	quotas  quotas
 	faults  faults
@@ -49,6 +50,7 @@ func New(o Options) *Server {
 		roles:               map[string]Role{},
 		regions:             map[string]bool{},
 		groups:              newGroups(),
+		members:             newMembers(),
 		tokens:              newClientTokens(),
 		log:                 newCallLog(o.CallLog),
 	}

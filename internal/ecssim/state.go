@@ -52,7 +52,7 @@ func (s *Server) PutGroup(g Group) {
 	if g.Account == "" {
 		g.Account = DefaultAccount
 	}
-	g.Tags = maps.Clone(g.Tags)
+	g.Tags, g.OwnRules = maps.Clone(g.Tags), slices.Clone(g.OwnRules)
 	s.groups.put(g)
 	s.regions[g.Region] = true
 }
@@ -107,7 +107,7 @@ func (s *Server) Groups() []Group {
 
 func (g *groupState) copy() Group {
 	group := g.Group
-	group.Tags = maps.Clone(g.Tags)
+	group.Tags, group.OwnRules = maps.Clone(g.Tags), slices.Clone(g.OwnRules)
 	return group
 }
 

@@ -74,8 +74,10 @@ type Group struct {
 	// Managed groups belong to a cloud product and take query calls only.
 	Managed bool `json:"managed,omitempty"`
 	// Rules is the number of rules, every other one ingress, the first one too.
-	Rules int               `json:"rules,omitempty"`
-	Tags  map[string]string `json:"tags,omitempty"`
+	Rules int `json:"rules,omitempty"`
+	// OwnRules stand before those.
+	OwnRules []Rule            `json:"ownRules,omitempty"`
+	Tags     map[string]string `json:"tags,omitempty"`
 }
 
 // Validate tells what a group would need to be one that ECS could have.

@@ -99,6 +99,31 @@ func (c *Client) Effects(ctx context.Context, region, id string) (effects []ecss
 	return effects, c.call(ctx, http.MethodGet, route("effects", region, id), nil, &effects)
 }
 
+// PutInstances creates instances, or replaces them.
+func (c *Client) PutInstances(ctx context.Context, instances ...ecssim.Instance) error {
+	return c.call(ctx, http.MethodPost, "instances", list(instances), nil)
+}
+
+// DeleteInstance removes an instance and its interfaces.
+func (c *Client) DeleteInstance(ctx context.Context, region, id string) error {
+	return c.call(ctx, http.MethodDelete, route("instances", region, id), nil, nil)
+}
+
+// PutInterfaces creates interfaces, or replaces them.
+func (c *Client) PutInterfaces(ctx context.Context, interfaces ...ecssim.Interface) error {
+	return c.call(ctx, http.MethodPost, "interfaces", list(interfaces), nil)
+}
+
+// DeleteInterface removes an interface.
+func (c *Client) DeleteInterface(ctx context.Context, region, id string) error {
+	return c.call(ctx, http.MethodDelete, route("interfaces", region, id), nil, nil)
+}
+
+// PutPrefixLists creates prefix lists, or replaces them.
+func (c *Client) PutPrefixLists(ctx context.Context, lists ...ecssim.PrefixList) error {
+	return c.call(ctx, http.MethodPost, "prefixlists", list(lists), nil)
+}
+
 // PutKeys has keys accepted.
 func (c *Client) PutKeys(ctx context.Context, keys ...ecssim.Key) error {
 	return c.call(ctx, http.MethodPost, "keys", list(keys), nil)

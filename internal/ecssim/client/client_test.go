@@ -101,6 +101,20 @@ func TestGroupsAreMadeChangedAndRemoved(t *testing.T) {
 	}
 }
 
+func TestInstancesInterfacesAndListsComeAndGo(t *testing.T) {
+	server, c := start(t)
+	ctx := t.Context()
+	succeed(t, c.PutInstances(ctx, ecssim.Instance{Region: region, ID: "i-1", Groups: []string{"sg-1"}}, ecssim.Instance{Region: region, ID: "i-2"}),
+		c.PutInterfaces(ctx, ecssim.Interface{Region: region, ID: "eni-1"}, ecssim.Interface{Region: region, ID: "eni-2", Groups: []string{"sg-1"}}),
+		c.PutPrefixLists(ctx, ecssim.PrefixList{Region: region, ID: "pl-1", Entries: []string{"10.0.0.0/8"}}))
+	equal(t, "interfaces", server.Interfaces(region), []string{"eni-1", "eni-2", "eni-primary-i-1", "eni-primary-i-2"})
+	succeed(t, c.DeleteInstance(ctx, region, "i-2"), c.DeleteInterface(ctx, region, "eni-1"))
+	equal(t, "interfaces that are left", server.Interfaces(region), []string{"eni-2", "eni-primary-i-1"})
+	if err := c.PutPrefixLists(ctx, ecssim.PrefixList{Region: region, ID: "pl-2", Entries: []string{"all"}}); err == nil {
+		t.Error("a list with an entry that is no CIDR block is taken")
+	}
+}
+
 func TestKeysAndRolesComeAndGo(t *testing.T) {
 	_, c := start(t)
 	ctx := t.Context()
