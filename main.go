@@ -50,6 +50,7 @@ func parse(args []string) (*options, error) {
 	f.DurationVar(&o.Timeout, "ecs-timeout", 10*time.Second, "Time limit of one call; 30s at most, so that a reconciliation can make its calls.")
 	f.DurationVar(&o.ResyncInterval, "resync-interval", 10*time.Minute, "How often the cloud is observed where a resource says nothing; 30s at least.")
 	f.IntVar(&o.MaxConcurrentReconciles, "max-concurrent-reconciles", 16, "Number of resources worked on at the same time; a quarter of them for one account and region.")
+	f.IntVar(&o.ChangeBudget, "change-budget", 0, "How many groups of an account may change to Accept, and how many to Drop, in ten minutes; what is over it waits its turn. 0 for any number.")
 	f.StringVar(&o.namespaces, "watch-namespaces", "", "Namespaces of the resources that this manager owns, separated by commas; all by default.")
 	f.StringVar(&o.WatchLabelSelector, "watch-label-selector", "", "Labels of the resources that this manager owns; all by default.")
 	f.StringVar(&o.secrets, "secret-namespaces", "", "Namespaces where an ECSAccount's Secret may live, separated by commas; the manager's own by default.")

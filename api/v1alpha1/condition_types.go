@@ -20,6 +20,30 @@ const (
 	ConditionSuspended = "Suspended"
 )
 
+// ConditionIsolated tells, where spec.verifyIsolation asks for it, whether the
+// members of the group are isolated from one another. It is True only if no two of them
+// share another group with Accept and no rule of their groups lets one reach another;
+// False with the evidence; Unknown if something could not be read. It says nothing of
+// what always passes: load balancers, the metadata service, Alibaba Cloud's probes.
+const ConditionIsolated = "Isolated"
+
+// Reasons of the condition Isolated.
+const (
+	// ReasonNoPath says that no group and no rule connects members.
+	ReasonNoPath = "NoPath"
+
+	// ReasonPathFound says that members can reach one another. The message names the
+	// groups and rules, three at most.
+	ReasonPathFound = "PathFound"
+
+	// ReasonNotDrop says that the group itself is Accept, which connects its members.
+	ReasonNotDrop = "NotDrop"
+
+	// ReasonMembersUnread says that the interfaces, a group or a list that a rule names
+	// could not be read. The message says what, and the permission if that is missing.
+	ReasonMembersUnread = "MembersUnread"
+)
+
 // Reasons of the conditions. Failures use the same words for their events.
 const (
 	// ReasonInSync says that the cloud is as declared. Nothing to do.
@@ -88,6 +112,16 @@ const (
 	// three corrections within an hour. Corrections are spaced further and
 	// further apart. Find the other tool, or set managementPolicy to Observe.
 	ReasonContested = "Contested"
+
+	// ReasonApprovalRequired says that a change is held. With Stalled somebody has to
+	// approve it: it would cut the cluster that the operator runs in, or its account
+	// demands an approval. With Reconciling it waits its turn within --change-budget,
+	// and goes on by itself. The message says which, and how to approve.
+	ReasonApprovalRequired = "ApprovalRequired"
+
+	// ReasonRolledBack says that a change was put back, since nobody confirmed it
+	// within spec.rollbackAfter. It is not tried again until the spec is edited.
+	ReasonRolledBack = "RolledBack"
 )
 
 // Reasons of the conditions of an ECSAccount, beside AccessDenied, Throttled and
@@ -131,6 +165,17 @@ const (
 	// although deletionPolicy is Restore, and why.
 	EventRestoreSkipped = "RestoreSkipped"
 
+	// EventConfirmationAwaited tells of a change that is put back unless it is confirmed,
+	// and how to confirm it.
+	EventConfirmationAwaited = "ConfirmationAwaited"
+
+	// EventConfirmed tells that a change is kept.
+	EventConfirmed = "Confirmed"
+
+	// EventRollbackSkipped tells that a change that nobody confirmed is not put back,
+	// because the spec does not allow it any more.
+	EventRollbackSkipped = "RollbackSkipped"
+
 	// EventRequestIgnored tells that the value of the annotation
 	// ecs.alibabacloud.com/reconcile-requested-at is too long to be handled.
 	EventRequestIgnored = "RequestIgnored"
@@ -148,6 +193,18 @@ const (
 	// MaxReconcileRequest is the length in bytes up to which a value of that
 	// annotation is handled. A longer one is ignored, with an event.
 	MaxReconcileRequest = 256
+
+	// AnnotationApprove lets a held change through: its value is the generation of the
+	// resource. It counts for that generation, drift corrections included.
+	AnnotationApprove = "ecs.alibabacloud.com/approve"
+
+	// AnnotationConfirm keeps a change that spec.rollbackAfter would put back: its
+	// value is status.rollback.generation.
+	AnnotationConfirm = "ecs.alibabacloud.com/confirm"
+
+	// ApprovalPolicyName names the ValidatingAdmissionPolicy, and its binding, that lets
+	// only those set AnnotationApprove whom RBAC allows the verb approve.
+	ApprovalPolicyName = "approvals.ecs.alibabacloud.com"
 
 	// AnnotationAbandon set to "true" gives up on putting back the original
 	// value, so that a resource whose deletion waits for the cloud can go.

@@ -38,6 +38,18 @@ type ECSAccountSpec struct {
 	// +kubebuilder:validation:items:MaxLength=100
 	AllowedSecurityGroupIDs []string `json:"allowedSecurityGroupIds,omitempty"`
 
+	// changeApproval lists the values to which no group is changed through this account
+	// without an approval: Accept, Drop, or both. An approval is the annotation
+	// ecs.alibabacloud.com/approve with the generation of the SecurityGroupPolicy, set
+	// by somebody whom RBAC allows the verb approve on it. Without the
+	// ValidatingAdmissionPolicy approvals.ecs.alibabacloud.com, which asks RBAC, every
+	// such change is held.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:items:Enum=Accept;Drop
+	ChangeApproval []string `json:"changeApproval,omitempty"`
+
 	// endpoint of ECS, for example https://ecs-vpc.{region}.aliyuncs.com. What follows
 	// {region} must be a fixed domain. Without it the manager's --ecs-endpoint holds.
 	// +optional

@@ -27,7 +27,7 @@ const (
 )
 
 // ModificationCause says why the operator changed a group.
-// +kubebuilder:validation:Enum=Spec;Drift;Restore
+// +kubebuilder:validation:Enum=Spec;Drift;Restore;Rollback
 type ModificationCause string
 
 const (
@@ -37,6 +37,9 @@ const (
 	CauseDrift ModificationCause = "Drift"
 	// CauseRestore is a change that put back the original value at deletion.
 	CauseRestore ModificationCause = "Restore"
+	// CauseRollback is a change that put back what stood before a change that
+	// nobody confirmed in time.
+	CauseRollback ModificationCause = "Rollback"
 )
 
 // SecurityGroupPolicySpec declares the inner access policy of one ECS security
@@ -97,6 +100,22 @@ type SecurityGroupPolicySpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}([.][0-9]{1,3})?(ms|s|m|h)){1,4}$') && duration(self) >= duration('30s')",message="resyncInterval must be a duration of at least 30s, for example 10m or 1h30m"
 	ResyncInterval *metav1.Duration `json:"resyncInterval,omitempty"`
 
+	// verifyIsolation set to true has the condition Isolated say whether the
+	// instances of a group with Drop are in fact isolated from one another: other
+	// groups that they share, and rules, may connect them all the same.
+	// +optional
+	VerifyIsolation bool `json:"verifyIsolation,omitempty"`
+
+	// rollbackAfter has a change that this spec asks for put back, unless the
+	// annotation ecs.alibabacloud.com/confirm with the generation of the spec comes
+	// within this time, for example 15m; from 1m to 24h. It is not tried again until
+	// the spec is edited.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}(s|m|h)){1,3}$') && duration(self) >= duration('1m') && duration(self) <= duration('24h')",message="rollbackAfter must be a duration from 1m to 24h, for example 15m"
+	RollbackAfter *metav1.Duration `json:"rollbackAfter,omitempty"`
+
 	// accountRef names the ECSAccount whose credentials are used. Without it the
 	// account called default is used. The manager's own credentials are used in its
 	// place only with --lend-own-credentials.
@@ -149,6 +168,17 @@ type SecurityGroupPolicyStatus struct {
 	// +optional
 	PendingModification *PendingModification `json:"pendingModification,omitempty"`
 
+	// rollback is the change that is put back unless it is confirmed. It is written
+	// before the change is sent, and says what became of it.
+	// +optional
+	Rollback *Rollback `json:"rollback,omitempty"`
+
+	// members is what the group protected right before the last change, or when one
+	// was held back. It is read only then, and only where the cluster itself runs in
+	// the group's region and account.
+	// +optional
+	Members *Members `json:"members,omitempty"`
+
 	// driftCorrections holds the times of the corrections of the last hour. The
 	// fourth one in an hour is held back: see the reason Contested.
 	// +optional
@@ -169,7 +199,8 @@ type SecurityGroupPolicyStatus struct {
 	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
 
 	// conditions follow kstatus: Ready always, Reconciling, Stalled and
-	// Suspended only while they are True.
+	// Suspended only while they are True. Isolated is there where
+	// spec.verifyIsolation asks for it.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -187,7 +218,7 @@ type Modification struct {
 	From string `json:"from"`
 	// to is the policy after.
 	To string `json:"to"`
-	// cause is Spec, Drift or Restore.
+	// cause is Spec, Drift, Restore or Rollback.
 	Cause ModificationCause `json:"cause"`
 	// time at which ECS confirmed it, or an observation first showed it.
 	Time metav1.Time `json:"time"`
@@ -207,7 +238,7 @@ type PendingModification struct {
 	From string `json:"from"`
 	// to is the policy after.
 	To string `json:"to"`
-	// cause is Spec, Drift or Restore.
+	// cause is Spec, Drift, Restore or Rollback.
 	Cause ModificationCause `json:"cause"`
 	// time at which the request was written down, right before it was sent.
 	// +optional
@@ -221,6 +252,32 @@ type PendingModification struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	OwnerAccount string `json:"ownerAccount,omitempty"`
+}
+
+// Rollback is a change that is put back at a deadline unless it is confirmed.
+type Rollback struct {
+	// generation of the spec that asked for the change: the value of the annotation
+	// ecs.alibabacloud.com/confirm that keeps it.
+	Generation int64 `json:"generation"`
+	// to is the policy that stood before the change.
+	To string `json:"to"`
+	// deadline is when the change is put back. It counts from when the change was sent.
+	Deadline metav1.Time `json:"deadline"`
+	// confirmed says that the change is kept, and so are corrections of drift from it.
+	// +optional
+	Confirmed bool `json:"confirmed,omitempty"`
+	// rolledBack says that the change was put back, or was so already at the deadline.
+	// Nothing more is done for this generation of the spec.
+	// +optional
+	RolledBack bool `json:"rolledBack,omitempty"`
+}
+
+// Members is what a security group protects.
+type Members struct {
+	// interfaces is the number of elastic network interfaces.
+	Interfaces int32 `json:"interfaces"`
+	// instances is the number of ECS instances that they belong to.
+	Instances int32 `json:"instances"`
 }
 
 // CallError is a failed call to the cloud, or to what a call needs.
@@ -260,6 +317,7 @@ type CallError struct {
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="RequestId",type=string,priority=1,JSONPath=`.status.lastModification.requestId`
+// +kubebuilder:printcolumn:name="Isolated",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Isolated")].status`
 // +kubebuilder:printcolumn:name="Error",type=string,priority=1,JSONPath=`.status.lastError.code`
 type SecurityGroupPolicy struct {
 	metav1.TypeMeta `json:",inline"`

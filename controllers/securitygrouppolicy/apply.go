@@ -32,10 +32,14 @@ const maxCorrections = 16
 // token is in the status before it is sent, the claim is confirmed by the API server
 // after that, and the outcome is recorded together with the end of the request.
 func (r *Reconciler) apply(ctx context.Context, s *pass) outcome {
-	if err := r.setFinalizer(ctx, s, s.p.Spec.DeletionPolicy == v1alpha1.DeletionRestore); err != nil {
+	fresh, rollback := s.plan.Action == policy.Modify, s.p.Status.Rollback
+	if fresh {
+		r.planRollback(s)
+	}
+	if err := r.setFinalizer(ctx, s, putsBack(s.p)); err != nil {
+		s.p.Status.Rollback = rollback // nothing is changed that could be put back
 		return r.failed(s, err)
 	}
-	fresh := s.plan.Action == policy.Modify
 	if err := r.writeAhead(ctx, s, fresh); err != nil {
 		return r.failed(s, err)
 	}
@@ -43,7 +47,8 @@ func (r *Reconciler) apply(ctx context.Context, s *pass) outcome {
 	// A request that was certainly not sent, or had no effect, is none.
 	drop := func() {
 		if fresh {
-			s.p.Status.PendingModification = nil
+			s.p.Status.PendingModification, s.p.Status.Rollback = nil, rollback
+			r.budget.refund(spendingOf{s.account, s.plan.Change.To}, s.p.UID)
 		}
 	}
 	if held, err := r.hold(ctx, s); err != nil || !held {
@@ -84,7 +89,7 @@ func (r *Reconciler) writeAhead(ctx context.Context, s *pass, fresh bool) error 
 	}
 	status.PendingModification.Time = r.now()
 	message := "Changing the inner access policy from " + change.From + " to " + change.To
-	if change.Cause == policy.Restore {
+	if change.Cause == policy.Restore || change.Cause == policy.Rollback {
 		message = "Putting the inner access policy back from " + change.From + " to " + change.To
 	}
 	// A resource that is stalled stays so until a retry has succeeded: nobody wants
@@ -127,7 +132,7 @@ func (r *Reconciler) send(ctx context.Context, s *pass, request v1alpha1.Pending
 func (r *Reconciler) readBack(ctx context.Context, s *pass, request v1alpha1.PendingModification) outcome {
 	// The change is new to everybody: its age is none.
 	s.known.modification = sighting{id: modificationID(s.p.Status.LastModification), since: r.Clock.Now()}
-	if s.observed != request.To {
+	if s.seen.Policy != request.To {
 		observed, wait, err := s.cloud.Observe(ctx, group(s.p), ratelimit.Finish)
 		switch {
 		case err != nil:
@@ -135,15 +140,16 @@ func (r *Reconciler) readBack(ctx context.Context, s *pass, request v1alpha1.Pen
 		case wait > 0:
 			return progressing("The change is made; waiting to observe it", wait)
 		}
-		s.observed, s.observedAt = observed, r.Clock.Now()
+		s.seen, s.observedAt = observed, r.Clock.Now()
 	}
 	r.decide(s)
 	switch s.plan.Action {
-	case policy.InSync:
-		return inSync(s.p)
-	case policy.ObserveAgain:
-		return progressing(s.plan.Because, s.plan.Wait)
+	case policy.InSync, policy.ObserveAgain:
+		return r.act(ctx, s)
 	case policy.Report, policy.Postpone, policy.Modify, policy.Repeat, policy.Release, policy.Leave:
+		if isRolledBack(s.p) {
+			return rolledBack(s.p)
+		}
 		return progressing("The spec asks for another change", time.Millisecond)
 	case policy.Undecided:
 	}
@@ -162,6 +168,7 @@ func (r *Reconciler) recordEffect(s *pass, requestID string) {
 		RequestID: requestID, From: change.From, To: change.To, Cause: change.Cause, Time: now, Account: change.Account,
 	}
 	s.effects = append(s.effects, status.LastModification)
+	r.settleRollback(s, status.LastModification)
 	status.PendingModification, status.LastError = nil, nil
 	if change.Cause == v1alpha1.CauseDrift {
 		var times []time.Time
@@ -220,6 +227,8 @@ func (r *Reconciler) announceEffect(ctx context.Context, p *v1alpha1.SecurityGro
 		reason = v1alpha1.EventDriftCorrected
 	case v1alpha1.CauseRestore:
 		reason = v1alpha1.EventRestored
+	case v1alpha1.CauseRollback:
+		reason = v1alpha1.ReasonRolledBack
 	case v1alpha1.CauseSpec:
 	}
 	metrics.Modifications.WithLabelValues(p.Spec.RegionID, m.To).Inc()
@@ -237,10 +246,11 @@ func (r *Reconciler) now() metav1.Time { return metav1.NewTime(r.Clock.Now()).Rf
 
 // priority puts what a user has asked for before periodic work, until it is done or
 // stalled: a refusal or a timeout on the way does not send it to the end of the line.
-func priority(p *v1alpha1.SecurityGroupPolicy) ratelimit.Priority {
+func (r *Reconciler) priority(p *v1alpha1.SecurityGroupPolicy) ratelimit.Priority {
+	_, reason := conditions.Ready(p.Status.Conditions)
 	underWay := conditions.IsTrue(p.Status.Conditions, v1alpha1.ConditionReconciling) &&
-		!conditions.IsTrue(p.Status.Conditions, v1alpha1.ConditionReady)
-	if p.Status.ObservedGeneration != p.Generation || p.Status.PendingModification != nil || underWay ||
+		!conditions.IsTrue(p.Status.Conditions, v1alpha1.ConditionReady) && reason != v1alpha1.ReasonApprovalRequired
+	if r.rollsBack(p) || p.Status.ObservedGeneration != p.Generation || p.Status.PendingModification != nil || underWay ||
 		!p.DeletionTimestamp.IsZero() || requested(p) != "" {
 		return ratelimit.Edit
 	}

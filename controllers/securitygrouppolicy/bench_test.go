@@ -191,7 +191,8 @@ func newBench(b *testing.B) *bench {
 
 func benchReconciler(c clock.PassiveClock) *Reconciler {
 	return &Reconciler{Lines: &claims.Lines{}, Recorder: silent{}, Clock: c, ResyncInterval: resync, MaxConcurrentReconciles: 1,
-		Jitter: func(d time.Duration) time.Duration { return d / 2 }, NewClientToken: ecs.NewClientToken}
+		Jitter: func(d time.Duration) time.Duration { return d / 2 }, NewClientToken: ecs.NewClientToken,
+		Guard: &port{}, Approvals: nothingDemanded}
 }
 
 func (t *bench) pass() {
@@ -244,8 +245,8 @@ func BenchmarkReconcileWaiting(b *testing.B) {
 type waitingCloud struct{ Cloud }
 
 // Observe has no token to give.
-func (waitingCloud) Observe(context.Context, ecs.Group, ratelimit.Priority) (string, time.Duration, error) {
-	return "", time.Second, nil
+func (waitingCloud) Observe(context.Context, ecs.Group, ratelimit.Priority) (ecs.Observation, time.Duration, error) {
+	return ecs.Observation{}, time.Second, nil
 }
 
 // measureKept adds objects as a watch brings them, and reports the bytes that the

@@ -42,7 +42,7 @@ func Compact(object any) (any, error) {
 
 func compactAnnotations(all map[string]string) map[string]string {
 	var kept map[string]string
-	for _, name := range []string{v1alpha1.AnnotationReconcileRequestedAt, v1alpha1.AnnotationAbandon} {
+	for _, name := range []string{v1alpha1.AnnotationReconcileRequestedAt, v1alpha1.AnnotationAbandon, v1alpha1.AnnotationApprove, v1alpha1.AnnotationConfirm} {
 		value, found := all[name]
 		if !found {
 			continue

@@ -161,6 +161,10 @@ func (s *state) replies(n, i int, add adder) {
 		return func(c *state) { c.reply(n, i, a(c)) }
 	}
 	who := fmt.Sprintf("manager %d, r%d: %s", n, i, r.kind)
+	if r.kind == guardCall {
+		s.guardReplies(n, i, who, reply, add)
+		return
+	}
 	if r.kind == observeCall || r.kind == modifyCall {
 		s.cloudReplies(n, i, r, who, reply, add)
 		return
@@ -206,6 +210,23 @@ func (s *state) serve(n, i int, r *request) *answer {
 		a.label = "no"
 	}
 	return a
+}
+
+// guardReplies are what the guard finds: what is true, or nothing that can be read.
+func (s *state) guardReplies(n, i int, who string, reply func(func(*state) *answer) func(*state), add adder) {
+	add(nil, actor(n, i), reply(func(c *state) *answer {
+		if c.nodes {
+			return &answer{value: "1 node of this cluster is in it", label: "nodes"}
+		}
+		cleared := *c.managers[n].runs[i]
+		cleared.cleared = true
+		c.managers[n].runs[i] = &cleared
+		return &answer{label: "clear"}
+	}), "%s", who)
+	add(func(b *budgets) *int { return &b.timeout }, actor(n, i), reply(func(*state) *answer {
+		return &answer{err: &ecs.Error{Action: ecs.ActionInterfaces, Code: ecs.CodeTimeout, Class: ecs.Unavailable}, label: "timeout"}
+	}), "%s: no answer", who)
+	add(func(b *budgets) *int { return &b.throttle }, actor(n, i), reply(func(*state) *answer { return &answer{wait: time.Second, label: "wait"} }), "%s: has to wait", who)
 }
 
 func (s *state) cloudReplies(n, i int, r *request, who string, reply func(func(*state) *answer) func(*state), add adder) {
@@ -299,6 +320,7 @@ func (s *state) userSteps(add adder) {
 				if edited.Spec.ManagementPolicy == v1alpha1.ManagementObserve {
 					c.ledger.yielded[edited.UID] = true
 				}
+				c.ledger.edited(edited)
 				c.putPolicy(i, edited)
 			}, "r%d is edited: %s", i, what)
 		}
@@ -319,6 +341,35 @@ func (s *state) userSteps(add adder) {
 			edit(func(b *budgets) *int { return &b.suspend }, "suspended", func(spec *v1alpha1.SecurityGroupPolicySpec) { spec.Suspend = true })
 		}
 		add(func(b *budgets) *int { return &b.remove }, "", func(c *state) { c.removePolicy(i) }, "r%d is deleted", i)
+		s.annotationSteps(i, p, add)
+	}
+}
+
+// annotationSteps are approvals and confirmations.
+func (s *state) annotationSteps(i int, p *sgp, add adder) {
+	annotate := func(c *state, name, value string) *sgp {
+		annotated := c.policies[i].newest().DeepCopy()
+		if annotated.Annotations == nil {
+			annotated.Annotations = map[string]string{}
+		}
+		if annotated.Annotations[name] = value; value == "" {
+			delete(annotated.Annotations, name)
+		}
+		c.putPolicy(i, annotated)
+		return annotated
+	}
+	if s.guarded || s.demands {
+		value, label := itoa(p.Generation), "approved"
+		if p.Annotations[v1alpha1.AnnotationApprove] == value {
+			value, label = "", "not approved any more"
+		}
+		add(func(b *budgets) *int { return &b.approve }, "", func(c *state) { annotate(c, v1alpha1.AnnotationApprove, value) }, "r%d is %s", i, label)
+	}
+	if b := p.Status.Rollback; b != nil && !confirms(p, b) {
+		add(func(b *budgets) *int { return &b.confirm }, "", func(c *state) {
+			c.edits[i]++
+			c.ledger.confirmed(annotate(c, v1alpha1.AnnotationConfirm, itoa(b.Generation)))
+		}, "r%d is confirmed", i)
 	}
 }
 
@@ -347,6 +398,9 @@ func (s *state) cloudSteps(add adder) {
 		c.ledger.outsider(c)
 		c.setCloud(other(c.cloud.value))
 	}, "somebody else sets %s", other(s.cloud.value))
+	if s.guarded {
+		add(func(b *budgets) *int { return &b.nodes }, "", func(c *state) { c.nodes = !c.nodes }, "nodes in the group: %v", !s.nodes)
+	}
 	if !s.cloud.gone {
 		add(func(b *budgets) *int { return &b.vanish }, "", func(c *state) { c.cloud.gone = true }, "the group is deleted")
 	}

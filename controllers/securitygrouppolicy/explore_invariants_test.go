@@ -12,6 +12,7 @@ import (
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/claims"
+	"github.com/sgp-operator/sgp-operator/internal/ecs"
 )
 
 // ledger is what happened, as far as an invariant speaks of it.
@@ -40,6 +41,23 @@ type ledger struct {
 	// yielded are the resources that were set to Observe while they held the group.
 	yielded map[types.UID]bool
 	calls   map[types.UID][]time.Time
+	// unconfirmed are the changes that have to be put back unless they are confirmed.
+	unconfirmed map[types.UID]unconfirmed
+	// lenient are the resources that were set to Observe at some time.
+	lenient map[types.UID]bool
+}
+
+// unconfirmed is a change that took effect, and until when it may stand.
+type unconfirmed struct {
+	to    string
+	until time.Time
+}
+
+// mustBePutBack tells whether a change has to be, that nobody has confirmed: once the spec
+// did not allow it for a while, it may stand.
+func (l *ledger) mustBePutBack(uid types.UID) (to string, must bool) {
+	open, found := l.unconfirmed[uid]
+	return open.to, found && !l.lenient[uid]
 }
 
 type ahead struct {
@@ -47,6 +65,9 @@ type ahead struct {
 	owner string
 	edits int
 	at    time.Time
+	// approved says that the version that it was written on is approved, and rollsBack
+	// that it puts back what nobody has confirmed.
+	approved, rollsBack bool
 }
 
 type effectNote struct {
@@ -62,7 +83,7 @@ type effectNote struct {
 
 func newLedger(total int) ledger {
 	return ledger{total: total, aheads: map[string]ahead{}, effects: map[string]*effectNote{}, origins: map[types.UID]string{}, disturbed: map[types.UID]bool{},
-		restored: map[types.UID]bool{}, blurred: map[types.UID]bool{}, yielded: map[types.UID]bool{}, calls: map[types.UID][]time.Time{}}
+		restored: map[types.UID]bool{}, blurred: map[types.UID]bool{}, yielded: map[types.UID]bool{}, calls: map[types.UID][]time.Time{}, unconfirmed: map[types.UID]unconfirmed{}, lenient: map[types.UID]bool{}}
 }
 
 func (l *ledger) clone() ledger {
@@ -72,7 +93,7 @@ func (l *ledger) clone() ledger {
 	for token, e := range c.effects {
 		c.effects[token] = new(*e)
 	}
-	c.calls = maps.Clone(l.calls)
+	c.calls, c.unconfirmed, c.lenient = maps.Clone(l.calls), maps.Clone(l.unconfirmed), maps.Clone(l.lenient)
 	return c
 }
 
@@ -118,6 +139,13 @@ func (l *ledger) sent(s *state, n, i int, r *request) {
 		}
 		return
 	}
+	written := l.aheads[r.token]
+	switch {
+	case s.guarded && r.to == ecs.Drop && !s.managers[n].runs[i].cleared && !written.approved:
+		l.fail("a change to Drop is sent that nobody approved, without a look at what it cuts")
+	case s.demands && !written.approved && !written.rollsBack:
+		l.fail("a change is sent without the approval that the account demands")
+	}
 	pending := stored.Status.PendingModification
 	switch c := s.claims.newest(); {
 	case pending == nil || pending.ClientToken != r.token:
@@ -131,8 +159,13 @@ func (l *ledger) sent(s *state, n, i int, r *request) {
 		return // an edit came after the write-ahead
 	}
 	wanted := desired(stored)
-	if !stored.DeletionTimestamp.IsZero() {
+	switch {
+	case !stored.DeletionTimestamp.IsZero() && stored.Spec.DeletionPolicy != v1alpha1.DeletionRestore:
+		wanted = l.unconfirmed[stored.UID].to
+	case !stored.DeletionTimestamp.IsZero():
 		wanted = stored.Status.OriginalInnerAccessPolicy
+	case written.rollsBack:
+		wanted = l.unconfirmed[stored.UID].to
 	}
 	if stored.Spec.ManagementPolicy == v1alpha1.ManagementObserve || stored.Spec.Suspend || r.to != wanted {
 		l.fail("a request is sent for a value that nobody wants")
@@ -185,8 +218,29 @@ func (l *ledger) effect(s *state, token, to string, by int) {
 	if pending := stored.Status.PendingModification; !l.blurred[uid] && (pending == nil || pending.ClientToken != token) {
 		l.fail("a change takes effect after it was given up")
 	}
-	if stored.Spec.DeletionPolicy == v1alpha1.DeletionRestore && !hasFinalizer(stored) {
+	l.awaitConfirmation(s, stored, to)
+	if _, must := l.mustBePutBack(uid); (must || stored.Spec.DeletionPolicy == v1alpha1.DeletionRestore) && !hasFinalizer(stored) {
 		l.fail("a change takes effect that nothing would put back")
+	}
+}
+
+// awaitConfirmation notes that a change has to be confirmed from now on, or has been undone.
+func (l *ledger) awaitConfirmation(s *state, stored *sgp, to string) {
+	switch known, open := l.unconfirmed[stored.UID]; {
+	case open && known.to == to:
+		delete(l.unconfirmed, stored.UID)
+	case !open && stored.Spec.RollbackAfter != nil && openRollback(stored) != nil && stored.Status.Rollback.To != to && !confirms(stored, stored.Status.Rollback):
+		l.unconfirmed[stored.UID] = unconfirmed{other(to), s.now.Add(stored.Spec.RollbackAfter.Duration)}
+	}
+}
+
+// confirmed notes that a change may stand.
+func (l *ledger) confirmed(p *sgp) { delete(l.unconfirmed, p.UID) }
+
+// edited notes what an edit means for a change that nobody has confirmed.
+func (l *ledger) edited(p *sgp) {
+	if p.Spec.ManagementPolicy == v1alpha1.ManagementObserve {
+		l.lenient[p.UID] = true
 	}
 }
 
@@ -219,7 +273,15 @@ func (l *ledger) statusWritten(s *state, i int, old, written *sgp) {
 		l.fail("the parameters of a request are changed")
 	}
 	if is != nil && pendingID(is) != pendingID(was) {
-		l.aheads[is.ClientToken] = ahead{old.UID, is.OwnerAccount, s.edits[i], s.now}
+		l.aheads[is.ClientToken] = ahead{uid: old.UID, owner: is.OwnerAccount, edits: s.edits[i], at: s.now, rollsBack: is.Cause == v1alpha1.CauseRollback}
+		if b := old.Status.Rollback; is.Cause == v1alpha1.CauseRollback && (was == nil || was.ClientToken != is.ClientToken) && (b == nil || l.unconfirmed[old.UID].to != is.To || s.now.Add(s.managers[l.writer].skew).Before(b.Deadline.Time)) {
+			l.fail("a change is put back that is confirmed, or before its time")
+		}
+	}
+	if is != nil {
+		known := l.aheads[is.ClientToken]
+		known.approved = approves(old.Annotations[v1alpha1.AnnotationApprove], old.Generation)
+		l.aheads[is.ClientToken] = known
 	}
 	if m := written.Status.LastModification; m != nil && was != nil && modificationID(m) != modificationID(old.Status.LastModification) {
 		if e := l.effects[was.ClientToken]; e != nil && m.To == was.To {
@@ -269,6 +331,10 @@ func (l *ledger) passEnded(s *state, n, i int, p *pass, o outcome) {
 // vanished holds the end of a resource against the group that it leaves.
 func (l *ledger) vanished(s *state, i int, last *sgp) {
 	original, changed := l.origins[last.UID]
+	if to, must := l.mustBePutBack(last.UID); must && last.Spec.DeletionPolicy != v1alpha1.DeletionRestore && !l.disturbed[last.UID] && !l.blurred[last.UID] &&
+		!s.cloud.gone && s.cloud.value != to {
+		l.fail("a resource is gone whose change nobody has confirmed, and the group is still %s", s.cloud.value)
+	}
 	if last.Spec.DeletionPolicy != v1alpha1.DeletionRestore || !changed || last.Spec.ManagementPolicy == v1alpha1.ManagementObserve || s.cloud.gone {
 		return
 	}
@@ -285,6 +351,15 @@ func (l *ledger) vanished(s *state, i int, last *sgp) {
 func (s *state) settled() string {
 	live := s.uids()
 	c := s.claims.newest()
+	for uid, open := range s.ledger.unconfirmed {
+		if _, must := s.ledger.mustBePutBack(uid); !must {
+			continue
+		}
+		if p := live[uid]; p != nil && !p.Spec.Suspend && claims.HeldBy(c, p) && s.now.After(open.until.Add(resync)) && !s.cloud.gone &&
+			s.cloud.value != open.to && !(s.guarded && s.nodes && open.to == ecs.Drop) {
+			return "a change that nobody has confirmed is not put back"
+		}
+	}
 	wanted := false
 	for i := range s.policies {
 		p := s.policies[i].newest()
@@ -318,6 +393,20 @@ func (s *state) settled() string {
 	return ""
 }
 
+// heldBack tells whether a resource says rightly that its change is held.
+func (s *state) heldBack(p *sgp, reason string) bool {
+	approved := approves(p.Annotations[v1alpha1.AnnotationApprove], p.Generation)
+	wanted := desired(p)
+	switch {
+	case p.DeletionTimestamp.IsZero():
+	case p.Spec.DeletionPolicy == v1alpha1.DeletionRestore:
+		wanted = p.Status.OriginalInnerAccessPolicy
+	case openRollback(p) != nil:
+		wanted = p.Status.Rollback.To
+	}
+	return reason == v1alpha1.ReasonApprovalRequired && !approved && s.cloud.value != wanted && (s.demands || s.nodes && wanted == ecs.Drop)
+}
+
 func (s *state) settledPolicy(p *sgp, c *claim) string {
 	ready := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
 	is := func(reason string) bool { return ready != nil && ready.Reason == reason }
@@ -326,6 +415,7 @@ func (s *state) settledPolicy(p *sgp, c *claim) string {
 		if !is(v1alpha1.ReasonSuspended) {
 			return "does not say that it is suspended"
 		}
+	case ready != nil && s.heldBack(p, ready.Reason):
 	case !p.DeletionTimestamp.IsZero():
 		return "is not let go"
 	case ready == nil || p.Status.ObservedGeneration != p.Generation:
@@ -337,6 +427,10 @@ func (s *state) settledPolicy(p *sgp, c *claim) string {
 	case p.Spec.ManagementPolicy == v1alpha1.ManagementObserve:
 		if is(v1alpha1.ReasonInSync) != (s.cloud.value == desired(p)) {
 			return "does not tell the truth about the group: " + ready.Reason
+		}
+	case claims.HeldBy(c, p) && isRolledBack(p) && p.Status.Rollback.To != desired(p):
+		if !is(v1alpha1.ReasonRolledBack) && s.cloud.value != desired(p) {
+			return "is rolled back, and says " + ready.Reason
 		}
 	case claims.HeldBy(c, p):
 		if !is(v1alpha1.ReasonInSync) || s.cloud.value != desired(p) {

@@ -20,6 +20,7 @@ import (
 	"github.com/sgp-operator/sgp-operator/controllers/securitygroupclaim"
 	"github.com/sgp-operator/sgp-operator/internal/claims"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
+	"github.com/sgp-operator/sgp-operator/internal/guard"
 	"github.com/sgp-operator/sgp-operator/internal/ratelimit"
 )
 
@@ -58,6 +59,7 @@ const (
 	endClaim    = "delete claim"
 	observeCall = "observe"
 	modifyCall  = "modify"
+	guardCall   = "look for nodes"
 )
 
 // answer is what a pass got, and when.
@@ -81,6 +83,7 @@ type port struct {
 	clock   *testclock.FakePassiveClock
 	skew    time.Duration
 	cached  func(o client.Object) error
+	guarded bool
 }
 
 // stopped is what a pass is stopped by.
@@ -178,9 +181,9 @@ func (l live) Get(_ context.Context, _ client.ObjectKey, o client.Object, _ ...c
 }
 
 // Observe implements Cloud.
-func (p *port) Observe(context.Context, ecs.Group, ratelimit.Priority) (string, time.Duration, error) {
+func (p *port) Observe(context.Context, ecs.Group, ratelimit.Priority) (ecs.Observation, time.Duration, error) {
 	a := p.ask(&request{kind: observeCall})
-	return a.value, a.wait, a.err
+	return ecs.Observation{Policy: a.value}, a.wait, a.err
 }
 
 // Modify implements Cloud.
@@ -189,6 +192,18 @@ func (p *port) Modify(_ context.Context, g ecs.Group, to, token string) (string,
 	return a.value, a.wait, a.err
 }
 
+// Check implements Guard: where the cluster runs elsewhere there is nothing to ask.
+func (p *port) Check(context.Context, *sgp, string, ecs.Observation) (guard.Finding, time.Duration, error) {
+	if !p.guarded {
+		return guard.Finding{}, 0, nil
+	}
+	a := p.ask(&request{kind: guardCall})
+	return guard.Finding{Held: a.value}, a.wait, a.err
+}
+
+// nothingDemanded is that no approval is needed.
+func nothingDemanded(context.Context, string, string) (bool, string, error) { return false, "", nil }
+
 type silent struct{}
 
 func (silent) Eventf(runtime.Object, runtime.Object, string, string, string, string, ...any) {}
@@ -196,6 +211,7 @@ func (silent) Eventf(runtime.Object, runtime.Object, string, string, string, str
 // reconciler is the real one of a manager, on a port.
 func (s *state) reconciler(n int, p *port, serial int64) *Reconciler {
 	m := s.managers[n]
+	p.guarded = s.guarded
 	p.skew, p.clock = m.skew, testclock.NewFakePassiveClock(s.now.Add(m.skew))
 	p.cached = func(o client.Object) error {
 		switch o := o.(type) {
@@ -221,6 +237,7 @@ func (s *state) reconciler(n int, p *port, serial int64) *Reconciler {
 		Jitter:         func(d time.Duration) time.Duration { return d / 2 },
 		NewClientToken: func() string { tokens++; return "t" + itoa(serial) + "." + strconv.Itoa(tokens) },
 		ResyncInterval: resync, MaxConcurrentReconciles: 1,
+		Guard: p, Approvals: func(context.Context, string, string) (bool, string, error) { return s.demands, "", nil },
 	}
 	r.memory.began, r.memory.entries, r.memory.running = m.began.Add(-1000*time.Hour), map[types.UID]*packed{}, map[types.UID]time.Time{}
 	r.memory.unsettled, r.memory.departed = map[claims.Group]time.Time{}, maps.Clone(m.departed)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-logr/logr"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -46,6 +47,7 @@ func budgetsOf(total int) budgets {
 		"stale": {&b.stale, 2}, "timeout": {&b.timeout, 1}, "refuse": {&b.refuse, 1}, "throttle": {&b.throttle, 1}, "lose": {&b.lose, 1},
 		"outsider": {&b.outsider, 1}, "vanish": {&b.vanish, 1}, "api": {&b.api, 1}, "crash": {&b.crash, 1}, "takeover": {&b.takeover, 1},
 		"wait": {&b.wait, 1}, "race": {&b.race, 1}, "preempt": {&b.preempt, 2},
+		"nodes": {&b.nodes, 1}, "approve": {&b.approve, 2}, "confirm": {&b.confirm, 1},
 	} {
 		if *exploreOnly == "" || only[kind] {
 			*bound.left = bound.most
@@ -61,11 +63,16 @@ type setting struct {
 	total               int
 	// least is how many states have to be found.
 	least int
+	// guarded and nodes say that the cluster runs in the group's account, and that a node
+	// of it is in the group; demands that the account demands approvals.
+	guarded, nodes, demands bool
+	// rollbackAfter is that of the resources.
+	rollbackAfter time.Duration
 }
 
 func (e setting) start() *state {
 	s := &state{now: epoch, left: budgetsOf(e.total), ledger: newLedger(e.total), edits: make([]int, e.resources),
-		policies: make([]versions[sgp], e.resources), cloud: cloudState{value: ecs.Accept, tokens: map[string]string{}}}
+		guarded: e.guarded, nodes: e.nodes, demands: e.demands, policies: make([]versions[sgp], e.resources), cloud: cloudState{value: ecs.Accept, tokens: map[string]string{}}}
 	for range e.managers {
 		s.managers = append(s.managers, &manager{lines: &claims.Lines{}, endings: &claims.Endings{}})
 	}
@@ -75,7 +82,11 @@ func (e setting) start() *state {
 	s.claims.add(nil)
 	for i := range e.resources {
 		s.policies[i].add(nil)
-		s.putPolicy(i, s.resource(i, []string{ecs.Drop, ecs.Accept, ecs.Drop}[i], e.resources == 1 || i == 2))
+		p := s.resource(i, []string{ecs.Drop, ecs.Accept, ecs.Drop}[i], (e.resources == 1 || i == 2) && e.rollbackAfter == 0)
+		if e.rollbackAfter > 0 {
+			p.Spec.RollbackAfter = &metav1.Duration{Duration: e.rollbackAfter}
+		}
+		s.putPolicy(i, p)
 		s.now = s.now.Add(time.Second)
 	}
 	s.begin(0)
@@ -266,6 +277,34 @@ func TestExploreThreeResourcesAndOneManager(t *testing.T) {
 	runExploration(t, "three resources", setting{resources: 3, managers: 1, total: 2, least: 600_000})
 }
 
+// TestExploreAGuardedGroup has a node of the cluster join and leave the group, approvals
+// come and go, and one manager take over from another, whatever else happens.
+func TestExploreAGuardedGroup(t *testing.T) {
+	skipWithRaceDetector(t)
+	for name, nodes := range map[string]bool{"with a node": true, "without one": false} {
+		t.Run(name, func(t *testing.T) {
+			runExploration(t, name, setting{resources: 1, managers: 2, total: 2, guarded: true, nodes: nodes, least: 20_000})
+		})
+	}
+}
+
+// TestExploreDemandedApprovals has an account demand an approval of each change.
+func TestExploreDemandedApprovals(t *testing.T) {
+	skipWithRaceDetector(t)
+	runExploration(t, "demanded", setting{resources: 1, managers: 2, total: 2, demands: true, least: 10_000})
+}
+
+// TestExploreARollback has changes put back that nobody confirms, with clocks that agree
+// and with others.
+func TestExploreARollback(t *testing.T) {
+	skipWithRaceDetector(t)
+	for name, skew := range map[string]time.Duration{"clocks agree": 0, "the second is an hour ahead": time.Hour, "the second is an hour behind": -time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			runExploration(t, name, setting{resources: 1, managers: 2, skew: skew, total: 2, rollbackAfter: 3 * time.Minute, least: 20_000})
+		})
+	}
+}
+
 // digest is the same for states from which the same can follow. Times count from now,
 // versions from the newest.
 func (s *state) digest() string {
@@ -280,7 +319,7 @@ func (s *state) digest() string {
 		}
 		return itoa(int64(max(age, -2*time.Hour) / time.Second))
 	}
-	fmt.Fprintf(&b, "%v|%s%v|", s.left, s.cloud.value, s.cloud.gone)
+	fmt.Fprintf(&b, "%v|%s%v%v|", s.left, s.cloud.value, s.cloud.gone, s.nodes)
 	for _, p := range s.cloud.past {
 		b.WriteString(p.value + age(p.until) + ",")
 	}
@@ -318,6 +357,9 @@ func (s *state) digest() string {
 	for i := range s.policies {
 		if p := s.policies[i].newest(); p != nil {
 			fmt.Fprintf(&b, "|%v%v%v", s.ledger.origins[p.UID], s.ledger.disturbed[p.UID], len(s.ledger.calls[p.UID]))
+			if open, must := s.ledger.unconfirmed[p.UID]; must {
+				fmt.Fprintf(&b, "%s%s%v", open.to, age(open.until), s.ledger.lenient[p.UID])
+			}
 		}
 	}
 	return b.String()
@@ -331,6 +373,14 @@ func (s *state) digestPolicy(b *strings.Builder, p *sgp, age func(time.Time) str
 	st := &p.Status
 	fmt.Fprintf(b, "%s%s%v%d%d%v%d%s%s", p.Spec.InnerAccessPolicy, p.Spec.ManagementPolicy, p.Spec.Suspend, p.Generation-st.ObservedGeneration, len(p.Finalizers),
 		p.DeletionTimestamp.IsZero(), len(st.DriftCorrections), st.InnerAccessPolicy, st.OriginalInnerAccessPolicy)
+	for _, name := range []string{v1alpha1.AnnotationApprove, v1alpha1.AnnotationConfirm} {
+		if value := p.Annotations[name]; value != "" {
+			fmt.Fprintf(b, "@%v", approves(value, p.Generation))
+		}
+	}
+	if r := st.Rollback; r != nil {
+		fmt.Fprintf(b, "B%s%d%v%v%s", r.To, p.Generation-r.Generation, r.RolledBack, r.Confirmed, age(r.Deadline.Time))
+	}
 	if m := st.LastModification; m != nil {
 		fmt.Fprintf(b, "L%s%s%s%v", m.From, m.To, m.Cause, m.RequestID != "")
 	}

@@ -76,6 +76,11 @@ type state struct {
 	managers []*manager
 	cloud    cloudState
 	left     budgets
+	// guarded says that the cluster runs in the group's account, and nodes that one of its
+	// nodes is in the group.
+	guarded, nodes bool
+	// demands says that the account demands an approval of each change.
+	demands bool
 	// edits counts the edits of each resource, and deletions count as one.
 	edits []int
 	// ledger is what the invariants need to know of the past.
@@ -110,6 +115,7 @@ type budgets struct {
 	stale, timeout, refuse, throttle, lose, outsider  int
 	api, crash, takeover, vanish, wait, suspend, race int
 	preempt, parameter, label                         int
+	nodes, approve, confirm                           int
 }
 
 // cloudState is the group as ECS has it.
@@ -170,6 +176,8 @@ type run struct {
 	answers []*answer
 	next    *request
 	label   string
+	// cleared says that the guard has found nothing.
+	cleared bool
 }
 
 // follow is a copy of the state that an action is to change.

@@ -55,6 +55,9 @@ func (r *Reconciler) finish(ctx context.Context, s *pass, o outcome) outcome {
 	for _, effect := range s.effects {
 		r.announceEffect(ctx, s.p, effect)
 	}
+	for _, tell := range s.told {
+		tell()
+	}
 	r.announce(ctx, s, before, o)
 	if o.release {
 		if err := r.release(ctx, s, o); err != nil {
@@ -93,7 +96,7 @@ func (r *Reconciler) isReadyStill(s *pass, now time.Time) bool {
 	if ready == nil || ready.Status != metav1.ConditionTrue || ready.ObservedGeneration != s.p.Generation {
 		return false
 	}
-	observed, at := s.observed, s.observedAt
+	observed, at := s.seen.Policy, s.observedAt
 	if at.IsZero() {
 		observed, at = s.known.observed, s.known.observedAt
 	}
@@ -108,7 +111,7 @@ func (r *Reconciler) isReadyStill(s *pass, now time.Time) bool {
 func (r *Reconciler) write(ctx context.Context, s *pass) error {
 	if s.p.DeletionTimestamp.IsZero() {
 		changed := s.p.Status.LastModification != nil || s.p.Status.PendingModification != nil
-		if err := r.setFinalizer(ctx, s, changed && s.p.Spec.DeletionPolicy == v1alpha1.DeletionRestore); err != nil && !s.sent {
+		if err := r.setFinalizer(ctx, s, changed && putsBack(s.p)); err != nil && !s.sent {
 			return err
 		}
 	}
@@ -185,7 +188,7 @@ func (r *Reconciler) announce(ctx context.Context, s *pass, before *v1alpha1.Sec
 		values = append(values, "action", e.Action, "code", e.Code, "requestID", e.RequestID, "error", e.Message)
 	}
 	transition := conditions.Transition(before.Status.Conditions, s.p.Status.Conditions)
-	if transition || newError {
+	if (transition || newError) && (o.Reason != v1alpha1.ReasonRolledBack || len(s.effects) == 0) {
 		conditions.Event(r.Recorder, kind, s.p, o.eventType(), o.Reason, action, o.Message)
 	}
 	if transition {
@@ -230,7 +233,7 @@ func requested(p *v1alpha1.SecurityGroupPolicy) string {
 func (r *Reconciler) commit(s *pass, o outcome) (ctrl.Result, error) {
 	now, e := r.Clock.Now(), s.known
 	if !s.observedAt.IsZero() {
-		e.observed, e.observedAt = s.observed, s.observedAt
+		e.observed, e.observedAt = s.seen.Policy, s.observedAt
 	}
 	e.modification.note(modificationID(s.p.Status.LastModification), now)
 	e.pending.note(pendingID(s.p.Status.PendingModification), now)
@@ -249,7 +252,19 @@ func (r *Reconciler) commit(s *pass, o outcome) (ctrl.Result, error) {
 	if s.gaveUp {
 		r.memory.unsettle(claims.GroupOf(s.p), now, e.stillLags(s.p, now))
 	}
+	if !s.waitsForBudget {
+		r.budget.leave(s.p.UID)
+	}
 	result, err := r.next(s, &e, o, now)
+	sooner := func(wait time.Duration) bool {
+		return err == nil && wait > 0 && (result.RequeueAfter == 0 || wait < result.RequeueAfter)
+	}
+	if sooner(s.verifyIn) {
+		result.RequeueAfter = s.verifyIn + r.Jitter(s.verifyIn)
+	}
+	if left, open := r.untilRollback(s.p); open && sooner(left) {
+		result = ctrl.Result{RequeueAfter: left}
+	}
 	r.memory.keep(s.p.UID, e)
 	r.leaveLine(s, o, now)
 	return result, err

@@ -72,6 +72,25 @@ func driftDetected(observed string) outcome {
 		Message: "The security group's inner access policy is " + observed + "; managementPolicy Observe does not allow a change"}, retry: retryResync}
 }
 
+// reported is for a group that differs and is left as it is.
+func reported(s *pass) outcome {
+	if isRolledBack(s.p) {
+		return rolledBack(s.p)
+	}
+	return driftDetected(s.seen.Policy)
+}
+
+func rolledBack(p *v1alpha1.SecurityGroupPolicy) outcome {
+	return outcome{Summary: conditions.Summary{Ready: metav1.ConditionFalse, Reason: v1alpha1.ReasonRolledBack, Beside: v1alpha1.ConditionStalled,
+		Message: "Nobody confirmed the change within spec.rollbackAfter, and it was put back to " + p.Status.Rollback.To + ": edit the spec to try it again, and confirm it in time by the annotation " + v1alpha1.AnnotationConfirm},
+		retry: retryResync}
+}
+
+// approvalRequired is for a change that is not made yet.
+func approvalRequired(message, beside string, again retry, wait time.Duration) outcome {
+	return outcome{Summary: conditions.Summary{Ready: metav1.ConditionFalse, Reason: v1alpha1.ReasonApprovalRequired, Message: message, Beside: beside}, retry: again, wait: wait}
+}
+
 func contested(wait time.Duration) outcome {
 	return outcome{Summary: conditions.Summary{Ready: metav1.ConditionFalse, Reason: v1alpha1.ReasonContested, Beside: v1alpha1.ConditionStalled,
 		Message: "Somebody keeps changing the inner access policy back: find the other tool, or set managementPolicy to Observe; corrections continue at longer intervals"},

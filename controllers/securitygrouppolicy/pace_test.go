@@ -78,7 +78,7 @@ func TestWhatAUserAskedForGoesBeforePeriodicWork(t *testing.T) {
 			p := &sgp{}
 			p.Generation, p.Status.ObservedGeneration = 1, 1
 			c.given(p)
-			if got := priority(p); got != c.want {
+			if got := (&Reconciler{Clock: testclock.NewFakePassiveClock(epoch)}).priority(p); got != c.want {
 				t.Errorf("priority %d, want %d", got, c.want)
 			}
 		})

@@ -30,14 +30,14 @@ import (
 // Cloud is what the reconciler needs of ECS. Errors are *ecs.Error. A wait other than
 // zero says that nothing was sent, and when to come back to stay below the rate limit.
 type Cloud interface {
-	// Observe reads the policy of a group: Accept or Drop.
-	Observe(ctx context.Context, g ecs.Group, p ratelimit.Priority) (policy string, wait time.Duration, err error)
+	// Observe reads a group.
+	Observe(ctx context.Context, g ecs.Group, p ratelimit.Priority) (o ecs.Observation, wait time.Duration, err error)
 	// Modify sets it and returns ECS's request id. Repeated with the same client token
 	// it has no second effect.
 	Modify(ctx context.Context, g ecs.Group, policy, clientToken string) (requestID string, wait time.Duration, err error)
 }
 
-// Reconciler reconciles SecurityGroupPolicies. All fields are required.
+// Reconciler reconciles SecurityGroupPolicies. All fields but ChangeBudget are required.
 type Reconciler struct {
 	// Client reads from the cache and writes to the API server.
 	Client client.Client
@@ -47,6 +47,15 @@ type Reconciler struct {
 	// Clouds gives the client of the account that a resource uses, and the account's
 	// name. An *account.NotReadyError says why it has none.
 	Clouds func(context.Context, *v1alpha1.SecurityGroupPolicy) (Cloud, string, error)
+	// Guard tells what a change to Drop would cut.
+	Guard Guard
+	// Approvals tells what an account demands.
+	Approvals Approvals
+	// Isolation tells whether the members of a group are isolated.
+	Isolation Isolation
+	// ChangeBudget is how many groups of an account may change to a value in ten
+	// minutes; 0 for any number.
+	ChangeBudget int
 	// Lines are the candidates for groups that nobody holds.
 	Lines *claims.Lines
 	// Recorder writes events.
@@ -65,6 +74,7 @@ type Reconciler struct {
 
 	memory memory
 	waker  waker
+	budget budget
 }
 
 // +kubebuilder:rbac:groups=ecs.alibabacloud.com,resources=securitygrouppolicies,verbs=get;list;watch;patch
@@ -89,8 +99,8 @@ type pass struct {
 
 	cloud   Cloud
 	account string
-	// observed is the last answer of ECS in this pass, and observedAt its time.
-	observed   string
+	// seen is the last answer of ECS in this pass, and observedAt its time.
+	seen       ecs.Observation
 	observedAt time.Time
 	// sent says that a change was sent, or may have been.
 	sent bool
@@ -103,6 +113,16 @@ type pass struct {
 	// unsettled is for how long an observation may be older than what a former holder
 	// of the group has done.
 	unsettled time.Duration
+	// unrepeatable says that the pending change must not be sent once more.
+	unrepeatable bool
+	// rollingBack says that a change has to be put back that nobody confirmed.
+	rollingBack bool
+	// waitsForBudget says that the change is over the budget.
+	waitsForBudget bool
+	// verifyIn is when to ask again whether the members are isolated.
+	verifyIn time.Duration
+	// told are the events to be written once the status is.
+	told []func()
 	// effects are the changes that turned out to have taken effect.
 	effects []*v1alpha1.Modification
 	plan    policy.Plan
@@ -120,11 +140,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, p *v1alpha1.SecurityGroupPol
 
 // work makes all requests of a pass, and touches nothing that the process remembers.
 func (r *Reconciler) work(ctx context.Context, s *pass) outcome {
-	return r.finish(ctx, s, r.run(ctx, s))
+	o := r.run(ctx, s)
+	if o.err == nil {
+		r.verify(ctx, s, o)
+	}
+	return r.finish(ctx, s, o)
 }
 
 // run is a pass up to what is to be said of it.
 func (r *Reconciler) run(ctx context.Context, s *pass) outcome {
+	r.reviewRollback(s)
 	if o, done := withoutCloud(s); done {
 		return o
 	}
@@ -138,11 +163,16 @@ func (r *Reconciler) run(ctx context.Context, s *pass) outcome {
 		return o
 	}
 	r.decide(s)
+	return r.act(ctx, s)
+}
+
+// act does what was planned.
+func (r *Reconciler) act(ctx context.Context, s *pass) outcome {
 	switch s.plan.Action {
 	case policy.InSync:
-		return inSync(s.p)
+		return inSyncFor(s)
 	case policy.Report:
-		return driftDetected(s.observed)
+		return reported(s)
 	case policy.ObserveAgain:
 		return progressing(s.plan.Because, s.plan.Wait)
 	case policy.Postpone:
@@ -152,7 +182,17 @@ func (r *Reconciler) run(ctx context.Context, s *pass) outcome {
 	case policy.Leave:
 		return released(s.plan.Because)
 	case policy.Modify, policy.Repeat:
-		return r.apply(ctx, s)
+		o, stop := r.guard(ctx, s)
+		switch {
+		case !stop:
+			return r.apply(ctx, s)
+		case s.plan.Action == policy.Repeat && o.Reason == v1alpha1.ReasonApprovalRequired:
+			// It may have been sent already: observations tell.
+			s.unrepeatable = true
+			r.decide(s)
+			return r.act(ctx, s)
+		}
+		return o
 	case policy.Undecided:
 	}
 	return broken(errors.New("no action was decided on"))
@@ -168,7 +208,7 @@ func withoutCloud(s *pass) (outcome, bool) {
 			return gone(), true
 		case p.Annotations[v1alpha1.AnnotationAbandon] == "true":
 			return released("the annotation " + v1alpha1.AnnotationAbandon + " gives up on it"), true
-		case p.Spec.DeletionPolicy != v1alpha1.DeletionRestore, last == nil && pending == nil:
+		case !putsBack(p), last == nil && pending == nil:
 			return released(""), true
 		case pending == nil && last.Cause == v1alpha1.CauseRestore:
 			return released(""), true
@@ -180,6 +220,12 @@ func withoutCloud(s *pass) (outcome, bool) {
 		return suspended(p), true
 	}
 	return outcome{}, false
+}
+
+// putsBack tells whether the deletion of a resource has something to put back, if its
+// change took effect.
+func putsBack(p *v1alpha1.SecurityGroupPolicy) bool {
+	return p.Spec.DeletionPolicy == v1alpha1.DeletionRestore || openRollback(p) != nil
 }
 
 // resolveAccount finds the client for the resource, before anything is told of the
@@ -197,14 +243,14 @@ func (r *Reconciler) resolveAccount(ctx context.Context, s *pass) (outcome, bool
 
 // observe reads the group.
 func (r *Reconciler) observe(ctx context.Context, s *pass) (outcome, bool) {
-	observed, wait, err := s.cloud.Observe(ctx, group(s.p), priority(s.p))
+	observed, wait, err := s.cloud.Observe(ctx, group(s.p), r.priority(s.p))
 	switch {
 	case err != nil:
 		return r.failed(s, err), true
 	case wait > 0:
 		return waitingForRate(wait), true
 	}
-	s.observed, s.observedAt = observed, r.Clock.Now()
+	s.seen, s.observedAt = observed, r.Clock.Now()
 	s.p.Status.LastError = nil
 	return outcome{}, false
 }
@@ -213,47 +259,63 @@ func (r *Reconciler) observe(ctx context.Context, s *pass) (outcome, bool) {
 // pending change.
 func (r *Reconciler) decide(s *pass) {
 	status, now := &s.p.Status, r.Clock.Now()
-	s.plan = policy.Decide(s.intent(), r.record(s, now), s.observed, now)
+	s.rollingBack = r.rollsBack(s.p)
+	s.plan = policy.Decide(s.intent(), r.record(s, now), s.seen.Policy, now)
 	switch s.plan.Fate {
 	case policy.TookEffect:
 		r.recordEffect(s, "")
 	case policy.NoEffect:
+		r.dropRollback(s, status.PendingModification)
 		status.PendingModification = nil
+		if s.rollingBack && !r.rollsBack(s.p) { // what was to be put back had no effect
+			r.decide(s)
+			return
+		}
 	case policy.Open:
 	}
 	if s.plan.Action == policy.ObserveAgain || s.plan.Action == policy.Repeat {
 		return // the observation may be older than what is recorded
 	}
-	if s.plan.Fate != policy.TookEffect && s.p.DeletionTimestamp.IsZero() && status.InnerAccessPolicy == desired(s.p) && s.observed != desired(s.p) {
+	if s.plan.Fate != policy.TookEffect && s.p.DeletionTimestamp.IsZero() && status.InnerAccessPolicy == desired(s.p) && s.seen.Policy != desired(s.p) {
 		metrics.Drift.WithLabelValues(s.p.Spec.RegionID).Inc()
 	}
-	status.InnerAccessPolicy = s.observed
+	status.InnerAccessPolicy = s.seen.Policy
 }
 
 func (s *pass) intent() policy.Intent {
 	p := s.p
-	return policy.Intent{
+	intent := policy.Intent{
 		Value:     desired(p),
-		Enforce:   p.Spec.ManagementPolicy != v1alpha1.ManagementObserve,
+		Enforce:   p.Spec.ManagementPolicy != v1alpha1.ManagementObserve && !isRolledBack(p),
 		Restoring: !p.DeletionTimestamp.IsZero(),
 		// What was, before another held the group, says nothing of drift.
-		Recorded: p.Status.ObservedGeneration == p.Generation && claims.HeldBy(s.claim, p),
+		Recorded: p.Status.ObservedGeneration == p.Generation && claims.HeldBy(s.claim, p) && (p.Status.Rollback == nil || !p.Status.Rollback.RolledBack),
 	}
+	if s.rollingBack {
+		intent.Value, intent.RollingBack = p.Status.Rollback.To, true
+	}
+	return intent
 }
 
 // record is what the status says, with ages by this process's own clock.
 func (r *Reconciler) record(s *pass, now time.Time) policy.Record {
 	status := &s.p.Status
 	record := policy.Record{Original: status.OriginalInnerAccessPolicy, Unsettled: s.unsettled}
+	if b := openRollback(s.p); b != nil && s.p.Spec.DeletionPolicy != v1alpha1.DeletionRestore {
+		record.Original = b.To // which a deletion puts back
+	}
 	if claims.HeldBy(s.claim, s.p) || !claims.Wants(s.p) {
 		record.Observed = status.InnerAccessPolicy
+	}
+	if b := status.Rollback; b != nil && b.RolledBack { // what was, before it was put back, says nothing of drift
+		record.Observed = ""
 	}
 	if m := status.LastModification; m != nil {
 		record.Last = &policy.Change{From: m.From, To: m.To, Cause: policy.Cause(m.Cause), Age: s.known.modification.age(modificationID(m), now)}
 	}
 	if m := status.PendingModification; m != nil {
 		record.Pending = &policy.Change{From: m.From, To: m.To, Cause: policy.Cause(m.Cause), Age: s.known.pending.age(pendingID(m), now)}
-		record.Repeatable = m.Account == "" || m.Account == s.account
+		record.Repeatable = (m.Account == "" || m.Account == s.account) && !s.unrepeatable
 	}
 	for _, t := range status.DriftCorrections {
 		record.Corrections = append(record.Corrections, t.Time)
@@ -271,7 +333,8 @@ func desired(p *v1alpha1.SecurityGroupPolicy) string {
 }
 
 func group(p *v1alpha1.SecurityGroupPolicy) ecs.Group {
-	return ecs.Group{RegionID: p.Spec.RegionID, SecurityGroupID: p.Spec.SecurityGroupID, OwnerAccount: p.Spec.OwnerAccount, Tenant: p.Namespace}
+	return ecs.Group{RegionID: p.Spec.RegionID, SecurityGroupID: p.Spec.SecurityGroupID, OwnerAccount: p.Spec.OwnerAccount, Tenant: p.Namespace,
+		Rules: verifies(p)}
 }
 
 func (r *Reconciler) interval(p *v1alpha1.SecurityGroupPolicy) time.Duration {

@@ -2,6 +2,7 @@ package securitygrouppolicy
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -30,14 +31,19 @@ import (
 	"github.com/sgp-operator/sgp-operator/internal/policy"
 )
 
-// passLimit ends a pass that hangs: three calls, their waits for the rate and the
-// writes.
-const passLimit = 2 * time.Minute
+const (
+	// guardLimit and verifyLimit bound what is read before a change, and for a verdict.
+	guardLimit  = 30 * time.Second
+	verifyLimit = 20 * time.Second
+	// passLimit ends a pass that hangs: three calls, their waits for the rate, what is read
+	// beside them, and the writes.
+	passLimit = 2*time.Minute + guardLimit + verifyLimit
+)
 
 // LongestCall is the highest time limit of one call with which all that a pass does
 // fits into its own: a change that was made is not to lose its record. A quarter of a
 // minute is left for the writes.
-const LongestCall = (passLimit-15*time.Second)/3 - ecs.MaxWait
+const LongestCall = (passLimit-guardLimit-verifyLimit-15*time.Second)/3 - ecs.MaxWait
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
@@ -112,8 +118,7 @@ func (r *Reconciler) asksForAPass() predicate.Predicate {
 			}
 			return was.Generation != is.Generation ||
 				was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
-				was.Annotations[v1alpha1.AnnotationReconcileRequestedAt] != is.Annotations[v1alpha1.AnnotationReconcileRequestedAt] ||
-				was.Annotations[v1alpha1.AnnotationAbandon] != is.Annotations[v1alpha1.AnnotationAbandon]
+				!maps.Equal(compactAnnotations(was.Annotations), compactAnnotations(is.Annotations))
 		},
 		DeleteFunc: func(e event.DeleteEvent) bool {
 			r.depart(e.Object.(*v1alpha1.SecurityGroupPolicy))
@@ -135,6 +140,7 @@ func (r *Reconciler) arrive(p *v1alpha1.SecurityGroupPolicy) {
 func (r *Reconciler) depart(p *v1alpha1.SecurityGroupPolicy) {
 	r.memory.forget(p, r.Clock.Now())
 	r.Lines.Leave(p.UID)
+	r.budget.leave(p.UID)
 }
 
 // ofClaim wakes exactly those whom a change of a claim concerns: the holder that is

@@ -177,8 +177,8 @@ func (w *world) observe(t *testing.T, p *v1alpha1.SecurityGroupPolicy) (string, 
 	if err != nil {
 		return "", err
 	}
-	policy, _, err := c.Observe(t.Context(), ecs.Group{RegionID: p.Spec.RegionID, SecurityGroupID: p.Spec.SecurityGroupID}, ratelimit.Finish)
-	return policy, err
+	seen, _, err := c.Observe(t.Context(), ecs.Group{RegionID: p.Spec.RegionID, SecurityGroupID: p.Spec.SecurityGroupID}, ratelimit.Finish)
+	return seen.Policy, err
 }
 
 // policy is a resource in the namespace shop for a group; account may be empty.

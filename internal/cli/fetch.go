@@ -194,9 +194,9 @@ func (f *fetch) read(ctx context.Context, groups []group) {
 
 // readOne reads a policy. An error says that the other groups would fail as well.
 func (f *fetch) readOne(ctx context.Context, g *group, region *tally) error {
-	var policy string
+	var seen ecs.Observation
 	err := persist(ctx, func() (wait time.Duration, err error) {
-		policy, wait, err = f.client.Observe(ctx, ecs.Group{RegionID: g.region, SecurityGroupID: g.id, OwnerAccount: g.owner}, ratelimit.Edit)
+		seen, wait, err = f.client.Observe(ctx, ecs.Group{RegionID: g.region, SecurityGroupID: g.id, OwnerAccount: g.owner}, ratelimit.Edit)
 		return wait, err
 	})
 	if errors.Is(err, errStopped) {
@@ -204,7 +204,7 @@ func (f *fetch) readOne(ctx context.Context, g *group, region *tally) error {
 	}
 	defer f.progress.read()
 	if err == nil {
-		g.policy = policy
+		g.policy = seen.Policy
 		region.allowed.Add(1)
 		return nil
 	}

@@ -62,9 +62,9 @@ func benchClient(b *testing.B, endpoint string) *ecs.Client {
 }
 
 func observe(ctx context.Context, c *ecs.Client) error {
-	policy, _, err := c.Observe(ctx, group, ratelimit.Resync)
-	if err == nil && policy != ecs.Drop {
-		err = fmt.Errorf("observed %q", policy)
+	seen, _, err := c.Observe(ctx, group, ratelimit.Resync)
+	if err == nil && seen.Policy != ecs.Drop {
+		err = fmt.Errorf("observed %q", seen.Policy)
 	}
 	return err
 }

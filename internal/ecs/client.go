@@ -13,6 +13,7 @@ package ecs
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -51,6 +52,14 @@ func CanonicalPolicy(policy string) string {
 	return ""
 }
 
+// Opposite is the other of the two policies.
+func Opposite(policy string) string {
+	if policy == Accept {
+		return Drop
+	}
+	return Accept
+}
+
 // NewClientToken returns a token that makes the repetition of a request have no
 // second effect: ASCII, 30 characters, never the same twice.
 func NewClientToken() string { return "sgp-" + rand.Text() }
@@ -63,6 +72,8 @@ type Group struct {
 	OwnerAccount string
 	// Tenant is for whom the call is made: tenants take turns at the rate limit.
 	Tenant string
+	// Rules has an observation hold the ingress rules, in the same call.
+	Rules bool
 }
 
 // Credential signs requests.
@@ -135,25 +146,37 @@ func New(options Options) *Client {
 	return &Client{options: options, door: newReach(options.UnderWay), governors: map[stream]*ratelimit.Governor{}, reaches: map[string]*reach{}}
 }
 
-// Observe reads the inner access policy of a group, Accept or Drop. A wait other than
-// zero says that nothing was sent, and when to come back to stay below the rate limit.
-func (c *Client) Observe(ctx context.Context, g Group, p ratelimit.Priority) (policy string, wait time.Duration, err error) {
+// Observe reads a group. A wait other than zero says that nothing was sent, and when to
+// come back to stay below the rate limit.
+func (c *Client) Observe(ctx context.Context, g Group, p ratelimit.Priority) (o Observation, wait time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.options.Timeout+MaxWait)
 	defer cancel()
-	answer, wait, err := c.call(ctx, ActionObserve, g, p, map[string]string{
-		// The policy stands beside the rules, which cannot be left out: these
-		// two keep a group with 1,000 rules as cheap as an empty one.
-		"MaxResults": "10",
-		"Direction":  "ingress",
-	})
+	// The policy stands beside the rules, which cannot be left out: these two keep a group
+	// with 1,000 rules as cheap as an empty one, unless the rules are wanted.
+	query := map[string]string{"MaxResults": "10", "Direction": "ingress"}
+	if g.Rules {
+		query["MaxResults"] = "1000"
+	}
+	answer, wait, err := c.call(ctx, ActionObserve, g, p, query)
 	if err != nil || wait > 0 {
-		return "", wait, err
+		return o, wait, err
 	}
-	policy = CanonicalPolicy(answer.group.InnerAccessPolicy)
-	if policy == "" || answer.group.SecurityGroupID != g.SecurityGroupID {
-		return "", 0, answer.invalid(ActionObserve, "the answer does not hold the inner access policy of the group")
+	fields := &answer.group
+	o = Observation{Policy: CanonicalPolicy(fields.InnerAccessPolicy), Name: fields.SecurityGroupName, Description: fields.Description, VpcID: fields.VpcID}
+	if o.Policy == "" || fields.SecurityGroupID != g.SecurityGroupID {
+		return Observation{}, 0, answer.invalid(ActionObserve, "the answer does not hold the inner access policy of the group")
 	}
-	return policy, 0, nil
+	if g.Rules {
+		var content struct {
+			NextToken   string
+			Permissions *struct{ Permission []wireRule }
+		}
+		if json.Unmarshal(answer.body, &content) != nil || content.Permissions == nil {
+			return Observation{}, 0, answer.invalid(ActionObserve, "the answer does not hold the rules of the group")
+		}
+		o.Rules, o.MoreRules = readRules(content.Permissions.Permission), content.NextToken != ""
+	}
+	return o, 0, nil
 }
 
 // Modify sets the inner access policy of a group and returns ECS's request id.

@@ -87,8 +87,8 @@ func TestObserveAndModify(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, sim := newClient(t, func(o *ecs.Options) { o.Credentials = credential })
-			if got, _, err := c.Observe(t.Context(), group, ratelimit.Edit); err != nil || got != ecs.Accept {
-				t.Fatalf("%q, %v", got, err)
+			if got, _, err := c.Observe(t.Context(), group, ratelimit.Edit); err != nil || got.Policy != ecs.Accept {
+				t.Fatalf("%q, %v", got.Policy, err)
 			}
 			owned := group
 			owned.OwnerAccount = "owner@example.com"
@@ -100,8 +100,8 @@ func TestObserveAndModify(t *testing.T) {
 			if again, _, err := c.Modify(t.Context(), owned, ecs.Drop, clientToken); err != nil || again != id {
 				t.Errorf("repeated: %q, %v, want %q", again, err, id)
 			}
-			if got, _, err := c.Observe(t.Context(), group, ratelimit.Edit); err != nil || got != ecs.Drop {
-				t.Errorf("afterwards %q, %v", got, err)
+			if got, _, err := c.Observe(t.Context(), group, ratelimit.Edit); err != nil || got.Policy != ecs.Drop {
+				t.Errorf("afterwards %q, %v", got.Policy, err)
 			}
 			call := sim.Calls()[1]
 			if call.Signature != "V3" || call.OwnerAccount != owned.OwnerAccount || call.Policy != ecs.Drop || call.ClientToken != clientToken || call.Region != "cn-hangzhou" {

@@ -48,6 +48,7 @@ type Listing struct {
 	region   string
 	vpcID    string
 	ids      []string // those alone; all if there are none
+	tag      string   // those that bear it; all if empty
 	token    string
 	tokens   map[string]bool // of all pages since it began
 	restarts int
@@ -71,6 +72,14 @@ func (c *Client) ListOf(region string, ids []string) *Listing {
 	return l
 }
 
+// ListTagged begins a listing of the groups of a region that bear a tag, whatever its value.
+// Should ECS not heed a filter without a value, it lists others as well. It makes no call.
+func (c *Client) ListTagged(region, tag string) *Listing {
+	l := c.List(region, "")
+	l.tag = tag
+	return l
+}
+
 // Done tells whether there are no more pages.
 func (l *Listing) Done() bool { return l.done }
 
@@ -84,6 +93,9 @@ func (l *Listing) Next(ctx context.Context, p ratelimit.Priority) (groups []List
 	query := map[string]string{"MaxResults": strconv.Itoa(pageSize)}
 	if l.vpcID != "" {
 		query["VpcId"] = l.vpcID
+	}
+	if l.tag != "" {
+		query["Tag.1.Key"] = l.tag
 	}
 	if len(l.ids) > 0 {
 		ids, err := json.Marshal(l.ids)
@@ -134,23 +146,14 @@ type wireGroup struct {
 	SecurityGroupType string
 	VpcID             string `json:"VpcId"`
 	ServiceManaged    bool
-	Tags              struct {
-		Tag []struct{ TagKey, TagValue string }
-	}
+	Tags              wireTags
 }
 
 func (g *wireGroup) listed() Listed {
-	listed := Listed{
+	return Listed{
 		SecurityGroupID: g.SecurityGroupID, Name: g.SecurityGroupName, VpcID: g.VpcID,
-		Enterprise: g.SecurityGroupType == "enterprise", Managed: g.ServiceManaged,
+		Enterprise: g.SecurityGroupType == "enterprise", Managed: g.ServiceManaged, Tags: g.Tags.read(),
 	}
-	if len(g.Tags.Tag) > 0 {
-		listed.Tags = make(map[string]string, len(g.Tags.Tag))
-	}
-	for _, tag := range g.Tags.Tag {
-		listed.Tags[tag.TagKey] = tag.TagValue
-	}
-	return listed
 }
 
 // groupForm is that of the ids in resources. An id is used in file names as well.

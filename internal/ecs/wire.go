@@ -45,6 +45,9 @@ type answer struct {
 // what every answer holds, since the rules beside them make most of the work.
 type groupFields struct {
 	SecurityGroupID   string `json:"SecurityGroupId"`
+	SecurityGroupName string
+	Description       string
+	VpcID             string `json:"VpcId"`
 	InnerAccessPolicy string
 }
 
@@ -58,8 +61,11 @@ const maxBody = 1 << 20
 
 // mostBody bounds what is read of an action's answer.
 func mostBody(action string) int {
-	if action == ActionList {
+	switch action {
+	case ActionList, ActionObserve: // with 1,000 rules
 		return maxPage
+	case ActionInterfaces, ActionInstances:
+		return maxMembers
 	}
 	return maxBody
 }

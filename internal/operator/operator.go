@@ -40,6 +40,8 @@ import (
 	"github.com/sgp-operator/sgp-operator/internal/account"
 	"github.com/sgp-operator/sgp-operator/internal/claims"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
+	"github.com/sgp-operator/sgp-operator/internal/guard"
+	"github.com/sgp-operator/sgp-operator/internal/members"
 	"github.com/sgp-operator/sgp-operator/internal/slim"
 )
 
@@ -57,6 +59,9 @@ type Options struct {
 	// ResyncInterval is how often the cloud is observed where a resource says nothing.
 	ResyncInterval          time.Duration
 	MaxConcurrentReconciles int
+	// ChangeBudget is how many groups of an account may change to a value in ten minutes;
+	// 0 for any number.
+	ChangeBudget int
 	// WatchNamespaces and WatchLabelSelector choose the resources of this manager; all
 	// if empty.
 	WatchNamespaces    []string
@@ -104,6 +109,8 @@ func (o *Options) Validate() error {
 		return fmt.Errorf("--ecs-timeout must be between 1s and %v", securitygrouppolicy.LongestCall)
 	case o.ResyncInterval < 30*time.Second:
 		return errors.New("--resync-interval must be at least 30s")
+	case o.ChangeBudget < 0:
+		return errors.New("--change-budget must be 0, for no limit, or above")
 	case o.MaxConcurrentReconciles < 1:
 		return errors.New("--max-concurrent-reconciles must be at least 1")
 	}
@@ -185,6 +192,12 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, o *Options, accounts 
 	if err != nil {
 		return err
 	}
+	cloud := func(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (members.Cloud, error) {
+		c, name, err := accounts.Client(ctx, p)
+		return members.Cloud{Client: c, Account: name}, err
+	}
+	store := &members.Store{Now: o.Replace.Clock.Now}
+	approvals := &guard.Approvals{Cache: mgr.GetClient(), API: mgr.GetAPIReader(), Now: o.Replace.Clock.Now}
 	policies := &securitygrouppolicy.Reconciler{
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Clock: o.Replace.Clock, Lines: &claims.Lines{},
 		Clouds: func(ctx context.Context, p *v1alpha1.SecurityGroupPolicy) (securitygrouppolicy.Cloud, string, error) {
@@ -197,7 +210,10 @@ func addControllers(ctx context.Context, mgr ctrl.Manager, o *Options, accounts 
 			}
 			return c, name, nil
 		},
-		Jitter: jitter, NewClientToken: ecs.NewClientToken,
+		Guard:     &guard.Guard{API: mgr.GetAPIReader(), Cloud: cloud, Store: store, Now: o.Replace.Clock.Now},
+		Approvals: approvals.Demanded,
+		Isolation: &members.Isolation{Cloud: cloud, Store: store},
+		Jitter:    jitter, NewClientToken: ecs.NewClientToken, ChangeBudget: o.ChangeBudget,
 		ResyncInterval: o.ResyncInterval, MaxConcurrentReconciles: o.MaxConcurrentReconciles,
 	}
 	if o.Replace.Reconciler != nil {

@@ -159,7 +159,7 @@ type interceptedCloud struct {
 	modified func()
 }
 
-func (c interceptedCloud) Observe(ctx context.Context, g ecs.Group, p ratelimit.Priority) (string, time.Duration, error) {
+func (c interceptedCloud) Observe(ctx context.Context, g ecs.Group, p ratelimit.Priority) (ecs.Observation, time.Duration, error) {
 	policy, wait, err := c.cloud.Observe(ctx, g, p)
 	if c.observed != nil {
 		c.observed()

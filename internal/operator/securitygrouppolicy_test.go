@@ -358,8 +358,8 @@ func TestWithoutCredentialsTheResourceSaysSo(t *testing.T) {
 
 type noCloud struct{}
 
-func (noCloud) Observe(context.Context, ecs.Group, ratelimit.Priority) (string, time.Duration, error) {
-	return "", 0, &ecs.Error{Action: observe, Class: ecs.NoCredentials, Code: ecs.CodeNoCredentials, Message: "no credentials: set the key"}
+func (noCloud) Observe(context.Context, ecs.Group, ratelimit.Priority) (ecs.Observation, time.Duration, error) {
+	return ecs.Observation{}, 0, &ecs.Error{Action: observe, Class: ecs.NoCredentials, Code: ecs.CodeNoCredentials, Message: "no credentials: set the key"}
 }
 
 func (noCloud) Modify(context.Context, ecs.Group, string, string) (string, time.Duration, error) {

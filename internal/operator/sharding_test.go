@@ -77,7 +77,7 @@ func (c shardCloud) note(g ecs.Group) {
 	c.handlers.of[g.SecurityGroupID][c.shard] = true
 }
 
-func (c shardCloud) Observe(ctx context.Context, g ecs.Group, p ratelimit.Priority) (string, time.Duration, error) {
+func (c shardCloud) Observe(ctx context.Context, g ecs.Group, p ratelimit.Priority) (ecs.Observation, time.Duration, error) {
 	c.note(g)
 	return c.cloud.Observe(ctx, g, p)
 }

@@ -18,9 +18,9 @@ const (
 	// resource below ten calls in 30 seconds.
 	firstWait = time.Second
 	maxWait   = 10 * time.Second
-	// aheadOfUs is how far a recorded time may lie in the future; beyond it counts as
+	// AheadOfUs is how far a recorded time may lie in the future; beyond it counts as
 	// long ago.
-	aheadOfUs = 30 * time.Second
+	AheadOfUs = 30 * time.Second
 )
 
 const (
@@ -92,7 +92,10 @@ func decideEnforce(i Intent, r Record, observed string, now time.Time) Plan {
 		return Plan{Action: Report}
 	}
 	cause := Spec
-	if drifted(i, r) {
+	switch {
+	case i.RollingBack:
+		cause = Rollback
+	case drifted(i, r):
 		cause = Drift
 		if wait := untilCorrection(r.Corrections, now); wait > 0 {
 			return Plan{Action: Postpone, Wait: wait}
@@ -146,5 +149,5 @@ func RecentCorrections(corrections []time.Time, now time.Time) []time.Time {
 // seconds ahead of the clock counts as long ago, because nobody can tell how long.
 func Recent(t, now time.Time, within time.Duration) bool {
 	age := now.Sub(t)
-	return age < within && age >= -aheadOfUs
+	return age < within && age >= -AheadOfUs
 }

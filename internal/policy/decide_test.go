@@ -244,7 +244,7 @@ func TestATimeIsRecentUpToItsBoundsAndNoFurther(t *testing.T) {
 		age  time.Duration
 		want bool
 	}{
-		{0, true}, {time.Hour - 1, true}, {time.Hour, false}, {-aheadOfUs, true}, {-aheadOfUs - 1, false}, {-24 * time.Hour, false},
+		{0, true}, {time.Hour - 1, true}, {time.Hour, false}, {-AheadOfUs, true}, {-AheadOfUs - 1, false}, {-24 * time.Hour, false},
 	} {
 		if got := Recent(noon.Add(-c.age), noon, time.Hour); got != c.want {
 			t.Errorf("a time of %v ago is recent: %v", c.age, got)

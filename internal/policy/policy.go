@@ -38,6 +38,8 @@ const (
 	Drift Cause = "Drift"
 	// Restore puts back the original value when the resource is deleted.
 	Restore Cause = "Restore"
+	// Rollback puts back what stood before a change that nobody confirmed.
+	Rollback Cause = "Rollback"
 )
 
 // Intent is what is wanted of a group.
@@ -49,6 +51,8 @@ type Intent struct {
 	// Restoring says that the resource is being deleted and that the original value
 	// is to be put back first.
 	Restoring bool
+	// RollingBack says that Value is what stood before a change that nobody confirmed.
+	RollingBack bool
 	// Recorded says that the record speaks of this very spec, not of an earlier one.
 	Recorded bool
 }

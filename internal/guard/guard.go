@@ -1,0 +1,212 @@
+// Package guard keeps a change to Drop from cutting off the very cluster that the operator
+// runs in. Before such a change it looks for what is of the cluster in the group: the
+// instances of its nodes, the interfaces of its API server, the groups that its network
+// configuration names, and the marks that ACK leaves. At rest it makes no call. A cluster
+// that does not run on Alibaba Cloud is in no group, and nothing is asked.
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
+	"github.com/sgp-operator/sgp-operator/internal/ecs"
+	"github.com/sgp-operator/sgp-operator/internal/members"
+)
+
+const (
+	// clusterTag is what ACK tags with the id of a cluster: its instances, interfaces and
+	// newer groups.
+	clusterTag = "ack.aliyun.com"
+	// namePrefix and descriptionPrefix are those of the groups that ACK makes.
+	namePrefix        = "alicloud-cs-auto-created-security-group-"
+	descriptionPrefix = "security group of ACS Cluster "
+	// controlPlane begins the names of the interfaces of ACK's API servers.
+	controlPlane = "k8s-eni-"
+
+	// accountFor is for how long it is known whether the nodes are an account's, and
+	// which groups are tagged.
+	accountFor = time.Hour
+	// clusterFor is for how long what was read of the cluster counts.
+	clusterFor = 30 * time.Second
+	// mostNamed is how many members a message names.
+	mostNamed = 5
+)
+
+// Guard answers for one cluster. It is safe for concurrent use.
+type Guard struct {
+	// API reads from the API server itself.
+	API client.Reader
+	// Cloud gives the client of the account that a resource uses.
+	Cloud func(context.Context, *v1alpha1.SecurityGroupPolicy) (members.Cloud, error)
+	// Store keeps what is read of the cloud.
+	Store *members.Store
+	// Now is the clock.
+	Now func() time.Time
+
+	mu      sync.Mutex
+	cluster *cluster
+	readAt  time.Time
+}
+
+// Finding is what was found in a group.
+type Finding struct {
+	// Held says in words for a user why a change to Drop must not be made without an
+	// approval; empty if it may be.
+	Held string
+	// Members are those of the group, if they were read.
+	Members *v1alpha1.Members
+}
+
+// Check answers for a group that was just observed. A wait other than zero says that
+// nothing is known yet, and when to come back.
+func (g *Guard) Check(ctx context.Context, p *v1alpha1.SecurityGroupPolicy, account string, o ecs.Observation) (Finding, time.Duration, error) {
+	c, err := g.read(ctx)
+	if unread, ok := errors.AsType[*unreadError](err); ok {
+		return held("it cannot be told whether it would cut this cluster off: " + unread.Error()), 0, nil
+	}
+	if err != nil || !c.onAlibabaCloud() {
+		return Finding{}, 0, err
+	}
+	id, region := p.Spec.SecurityGroupID, p.Spec.RegionID
+	marks := g.marks(c, id, o)
+	if _, ours := c.instances[region]; !ours {
+		return held(marks...), 0, nil
+	}
+	cloud, err := g.Cloud(ctx, p)
+	if err != nil {
+		return Finding{}, 0, err
+	}
+	cloud.Account = account
+	checked, wait, err := g.look(ctx, cloud, c, p, o, marks)
+	if e, ok := errors.AsType[*ecs.Error](err); ok && e.Class == ecs.Denied {
+		return held(append(marks, "it cannot be told whether it would cut this cluster off: the account may not call ecs:"+e.Action)...), 0, nil
+	}
+	return checked, wait, err
+}
+
+// held is a change that must not be made for some reasons, or may be if there are none.
+func held(reasons ...string) (checked Finding) {
+	checked.Held = strings.Join(reasons, "; ")
+	return checked
+}
+
+// read is the cluster as it was half a minute ago at most.
+func (g *Guard) read(ctx context.Context) (*cluster, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cluster != nil && g.Now().Sub(g.readAt) < clusterFor {
+		return g.cluster, nil
+	}
+	began := g.Now()
+	c, err := readCluster(ctx, g.API)
+	if err != nil {
+		return nil, err
+	}
+	g.cluster, g.readAt = c, began
+	return c, nil
+}
+
+// marks are what tells without a call that a group is a cluster's.
+func (g *Guard) marks(c *cluster, id string, o ecs.Observation) (marks []string) {
+	if where := c.groups[id]; where != "" {
+		marks = append(marks, "it is a group of this cluster's pods, as "+where+" says")
+	}
+	if strings.HasPrefix(o.Name, namePrefix) || strings.HasPrefix(o.Description, descriptionPrefix) {
+		marks = append(marks, "its name or description is that of a group which ACK made for a cluster")
+	}
+	return marks
+}
+
+// look reads what the group protects, if the nodes of the cluster are the account's at all.
+func (g *Guard) look(ctx context.Context, cloud members.Cloud, c *cluster, p *v1alpha1.SecurityGroupPolicy, o ecs.Observation, marks []string) (checked Finding, _ time.Duration, _ error) {
+	id, region := p.Spec.SecurityGroupID, p.Spec.RegionID
+	own, wait, err := g.Store.Instances(ctx, cloud, region, c.instances[region], accountFor)
+	if err != nil || wait > 0 {
+		return checked, wait, err
+	}
+	if len(own) == 0 && len(c.instances[region]) > 0 {
+		return held(marks...), 0, nil // the nodes are another account's
+	}
+	found, wait, err := g.Store.OfGroup(ctx, cloud, ecs.Group{RegionID: region, SecurityGroupID: id}, o.VpcID)
+	if err != nil || wait > 0 {
+		return checked, wait, err
+	}
+	tagged, wait, err := g.Store.Tagged(ctx, cloud, region, clusterTag, accountFor)
+	if err != nil || wait > 0 {
+		return checked, wait, err
+	}
+	if tagged[id] {
+		marks = append(marks, "it bears the tag "+clusterTag+" of an ACK cluster")
+	}
+	checked = held(append(marks, c.cuts(region, o.VpcID, own, found)...)...)
+	interfaces, instances := found.Count()
+	checked.Members = &v1alpha1.Members{Interfaces: int32(interfaces), Instances: int32(instances)} //nolint:gosec // a group holds 65,536 at most
+	return checked, 0, nil
+}
+
+// cuts tells what of this cluster, or of another, is in a group.
+func (c *cluster) cuts(region, vpcID string, own []ecs.Instance, found members.Found) (reasons []string) {
+	isNode := map[string]bool{}
+	for _, id := range c.instances[region] {
+		isNode[id] = true
+	}
+	// An address is one of the API server's only in a VPC of the cluster.
+	inOurVPC := len(own) == 0 || slices.ContainsFunc(own, func(i ecs.Instance) bool { return i.VpcID == vpcID })
+	nodes, planes, others := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, i := range found.Instances {
+		switch {
+		case isNode[i.ID]:
+			nodes[i.ID] = true
+		case i.Tags[clusterTag] != "":
+			others[i.ID] = true
+		}
+	}
+	for _, i := range found.Interfaces {
+		isPlane := strings.HasPrefix(i.Name, controlPlane) && i.InstanceID == ""
+		for _, p := range i.Prefixes {
+			isPlane = isPlane || inOurVPC && p.IsSingleIP() && c.addresses[p.Addr()]
+		}
+		switch {
+		case isNode[i.InstanceID]:
+			nodes[i.InstanceID] = true
+		case isPlane:
+			planes[i.ID] = true
+		case i.Tags[clusterTag] != "":
+			others[i.ID] = true
+		}
+	}
+	for _, kind := range []struct {
+		ids  map[string]bool
+		what string
+	}{
+		{nodes, "nodes of this cluster are in it"},
+		{planes, "interfaces of an API server are in it"},
+		{others, "instances or interfaces with the tag " + clusterTag + " of an ACK cluster are in it"},
+	} {
+		if len(kind.ids) > 0 {
+			reasons = append(reasons, fmt.Sprintf("%d %s (%s)", len(kind.ids), kind.what, named(kind.ids)))
+		}
+	}
+	return reasons
+}
+
+// named names some of a set, always the same ones.
+func named(ids map[string]bool) string {
+	all := make([]string, 0, len(ids))
+	for id := range ids {
+		all = append(all, id)
+	}
+	slices.Sort(all)
+	if len(all) > mostNamed {
+		return strings.Join(all[:mostNamed], ", ") + " and others"
+	}
+	return strings.Join(all, ", ")
+}
