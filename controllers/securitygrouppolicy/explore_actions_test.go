@@ -358,7 +358,7 @@ func (s *state) annotationSteps(i int, p *sgp, add adder) {
 		c.putPolicy(i, annotated)
 		return annotated
 	}
-	if s.guarded || s.demands {
+	if s.guarded || s.demands || s.budget > 0 {
 		value, label := itoa(p.Generation), "approved"
 		if p.Annotations[v1alpha1.AnnotationApprove] == value {
 			value, label = "", "not approved any more"

@@ -13,6 +13,7 @@ import (
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/claims"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
+	"github.com/sgp-operator/sgp-operator/internal/policy"
 )
 
 // ledger is what happened, as far as an invariant speaks of it.
@@ -68,6 +69,8 @@ type ahead struct {
 	// approved says that the version that it was written on is approved, and rollsBack
 	// that it puts back what nobody has confirmed.
 	approved, rollsBack bool
+	// by is the manager that has written it.
+	by int
 }
 
 type effectNote struct {
@@ -172,6 +175,24 @@ func (l *ledger) sent(s *state, n, i int, r *request) {
 	}
 }
 
+// countChange holds the changes that a manager has made against the budget. They count from
+// when they were sent, and may take effect later.
+func (l *ledger) countChange(s *state, token, to string) {
+	written := l.aheads[token]
+	m := s.managers[written.by]
+	recent := slices.DeleteFunc(slices.Clone(m.changes), func(c spending) bool { return s.now.Sub(c.at) >= budgetWindow-policy.Doubt })
+	m.changes = append(recent, spending{types.UID(to), s.now})
+	same := 0
+	for _, c := range m.changes {
+		if string(c.uid) == to {
+			same++
+		}
+	}
+	if s.budget > 0 && same > s.budget && !written.approved && !written.rollsBack {
+		l.fail("%d changes to %s in ten minutes, of which there may be %d", same, to, s.budget)
+	}
+}
+
 // claimGivenUp holds the end of a claim against the rights of its holder.
 func (l *ledger) claimGivenUp(s *state, c *claim) {
 	for uid, p := range s.uids() {
@@ -192,6 +213,7 @@ func (l *ledger) effect(s *state, token, to string, by int) {
 		l.fail("a token has two effects")
 	}
 	l.effects[token] = &effectNote{uid: uid, to: to}
+	l.countChange(s, token, to)
 	if c := s.claims.newest(); c != nil && c.Spec.Holder.UID != string(uid) && !l.blurred[uid] {
 		l.fail("a change takes effect while another resource holds the group")
 	}
@@ -273,7 +295,7 @@ func (l *ledger) statusWritten(s *state, i int, old, written *sgp) {
 		l.fail("the parameters of a request are changed")
 	}
 	if is != nil && pendingID(is) != pendingID(was) {
-		l.aheads[is.ClientToken] = ahead{uid: old.UID, owner: is.OwnerAccount, edits: s.edits[i], at: s.now, rollsBack: is.Cause == v1alpha1.CauseRollback}
+		l.aheads[is.ClientToken] = ahead{uid: old.UID, owner: is.OwnerAccount, edits: s.edits[i], at: s.now, by: l.writer, rollsBack: is.Cause == v1alpha1.CauseRollback}
 		if b := old.Status.Rollback; is.Cause == v1alpha1.CauseRollback && (was == nil || was.ClientToken != is.ClientToken) && (b == nil || l.unconfirmed[old.UID].to != is.To || s.now.Add(s.managers[l.writer].skew).Before(b.Deadline.Time)) {
 			l.fail("a change is put back that is confirmed, or before its time")
 		}
@@ -404,7 +426,7 @@ func (s *state) heldBack(p *sgp, reason string) bool {
 	case openRollback(p) != nil:
 		wanted = p.Status.Rollback.To
 	}
-	return reason == v1alpha1.ReasonApprovalRequired && !approved && s.cloud.value != wanted && (s.demands || s.nodes && wanted == ecs.Drop)
+	return reason == v1alpha1.ReasonApprovalRequired && !approved && s.cloud.value != wanted && (s.demands || s.nodes && wanted == ecs.Drop || s.budget > 0)
 }
 
 func (s *state) settledPolicy(p *sgp, c *claim) string {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	testclock "k8s.io/utils/clock/testing"
@@ -102,6 +103,15 @@ func (p *port) ask(r *request) *answer {
 // Get implements client.Client by the cache.
 func (p *port) Get(_ context.Context, _ client.ObjectKey, o client.Object, _ ...client.GetOption) error {
 	return p.cached(o)
+}
+
+// List implements client.Client by the cache.
+func (p *port) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	o := &sgp{ObjectMeta: metav1.ObjectMeta{Name: "r0"}}
+	if p.cached(o) == nil {
+		list.(*v1alpha1.SecurityGroupPolicyList).Items = []sgp{*o}
+	}
+	return nil
 }
 
 // Status implements client.Client.
@@ -241,6 +251,13 @@ func (s *state) reconciler(n int, p *port, serial int64) *Reconciler {
 	}
 	r.memory.began, r.memory.entries, r.memory.running = m.began.Add(-1000*time.Hour), map[types.UID]*packed{}, map[types.UID]time.Time{}
 	r.memory.unsettled, r.memory.departed = map[claims.Group]time.Time{}, maps.Clone(m.departed)
+	if r.ChangeBudget = s.budget; s.budget > 0 {
+		kept := m.spent.clone()
+		r.budget.prepare()
+		if r.budget.filled = kept.filled; kept.waitsFor != nil {
+			r.budget.spent, r.budget.waiting, r.budget.waitsFor = kept.spent, kept.waiting, kept.waitsFor
+		}
+	}
 	if !m.unsettled.IsZero() {
 		r.memory.unsettled[explored] = m.unsettled
 	}
@@ -252,6 +269,9 @@ func (s *state) reconciler(n int, p *port, serial int64) *Reconciler {
 
 // keepMemory takes over what a reconciler remembers.
 func (m *manager) keepMemory(r *Reconciler) {
+	if r.ChangeBudget > 0 {
+		m.spent = budgetState{r.budget.filled, r.budget.spent, r.budget.waiting, r.budget.waitsFor}.clone()
+	}
 	m.unsettled, m.departed = r.memory.unsettled[explored], r.memory.departed
 	m.entries = map[types.UID]entry{}
 	for uid, e := range r.memory.entries {
@@ -444,6 +464,19 @@ func (s *state) replay(n, i int) {
 	}
 }
 
+// filled has the budget of a manager count what the statuses tell.
+func (s *state) filled(n int, r *Reconciler) *Reconciler {
+	if s.budget == 0 {
+		return r
+	}
+	s.managers[n].keepMemory(r)
+	r = s.reconciler(n, &port{}, 0)
+	if err := r.budget.fill(context.Background(), r); err != nil {
+		panic(err)
+	}
+	return r
+}
+
 // reply gives a pass an answer, and lets it go on.
 func (s *state) reply(n, i int, a *answer) {
 	m := s.managers[n]
@@ -471,6 +504,8 @@ func (s *state) begin(n int) {
 			m.due[i] = s.now
 		}
 	}
+	// What the pass would read once is read here: a pass is replayed when its cache has moved on.
+	r = s.filled(n, r)
 	m.claim = s.claims.last()
 	if c := s.claims.newest(); c != nil {
 		r.Lines.Leave(types.UID(c.Spec.Holder.UID))

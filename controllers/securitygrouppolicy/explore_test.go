@@ -66,13 +66,15 @@ type setting struct {
 	// guarded and nodes say that the cluster runs in the group's account, and that a node
 	// of it is in the group; demands that the account demands approvals.
 	guarded, nodes, demands bool
+	// budget is that of changes.
+	budget int
 	// rollbackAfter is that of the resources.
 	rollbackAfter time.Duration
 }
 
 func (e setting) start() *state {
 	s := &state{now: epoch, left: budgetsOf(e.total), ledger: newLedger(e.total), edits: make([]int, e.resources),
-		guarded: e.guarded, nodes: e.nodes, demands: e.demands, policies: make([]versions[sgp], e.resources), cloud: cloudState{value: ecs.Accept, tokens: map[string]string{}}}
+		guarded: e.guarded, nodes: e.nodes, demands: e.demands, budget: e.budget, policies: make([]versions[sgp], e.resources), cloud: cloudState{value: ecs.Accept, tokens: map[string]string{}}}
 	for range e.managers {
 		s.managers = append(s.managers, &manager{lines: &claims.Lines{}, endings: &claims.Endings{}})
 	}
@@ -294,6 +296,12 @@ func TestExploreDemandedApprovals(t *testing.T) {
 	runExploration(t, "demanded", setting{resources: 1, managers: 2, total: 2, demands: true, least: 10_000})
 }
 
+// TestExploreABudget lets one group change to each value once in ten minutes.
+func TestExploreABudget(t *testing.T) {
+	skipWithRaceDetector(t)
+	runExploration(t, "budget", setting{resources: 1, managers: 2, total: 2, budget: 1, least: 20_000})
+}
+
 // TestExploreARollback has changes put back that nobody confirms, with clocks that agree
 // and with others.
 func TestExploreARollback(t *testing.T) {
@@ -408,6 +416,17 @@ func (s *state) digestManager(b *strings.Builder, n int, uids map[types.UID]stri
 			return "-"
 		}
 		return age(t.Add(-m.skew))
+	}
+	for _, key := range []spendingOf{{v1alpha1.OwnAccount, ecs.Accept}, {v1alpha1.OwnAccount, ecs.Drop}} {
+		for _, c := range m.spent.spent[key] {
+			b.WriteString("$" + key.to + local(c.at))
+		}
+		fmt.Fprintf(b, "$%d", len(m.spent.waiting[key]))
+	}
+	if s.budget > 0 {
+		for _, c := range m.changes {
+			b.WriteString("!" + string(c.uid) + age(c.at))
+		}
 	}
 	fmt.Fprintf(b, "|m%d.%d.%s", n, s.claims.last()-m.claim, age(m.claimDue))
 	for i := range s.policies {

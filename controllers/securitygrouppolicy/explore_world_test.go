@@ -81,6 +81,8 @@ type state struct {
 	guarded, nodes bool
 	// demands says that the account demands an approval of each change.
 	demands bool
+	// budget is how many changes to a value there may be in ten minutes; 0 for any number.
+	budget int
 	// edits counts the edits of each resource, and deletions count as one.
 	edits []int
 	// ledger is what the invariants need to know of the past.
@@ -156,9 +158,12 @@ type manager struct {
 	departed  map[types.UID]time.Time
 	lines     *claims.Lines
 	endings   *claims.Endings
-	due       []time.Time
-	claimDue  time.Time
-	runs      []*run
+	// spent is what counts towards the budget, and changes are those that were sent.
+	spent    budgetState
+	changes  []spending
+	due      []time.Time
+	claimDue time.Time
+	runs     []*run
 	// answered is the last answer of ECS for each resource.
 	answered map[types.UID]answered
 }
@@ -166,6 +171,25 @@ type manager struct {
 type answered struct {
 	value string
 	at    time.Time
+}
+
+// budgetState is what a budget holds.
+type budgetState struct {
+	filled   bool
+	spent    map[spendingOf][]spending
+	waiting  map[spendingOf][]waiter
+	waitsFor map[types.UID]spendingOf
+}
+
+func (b budgetState) clone() budgetState {
+	c := budgetState{b.filled, map[spendingOf][]spending{}, map[spendingOf][]waiter{}, maps.Clone(b.waitsFor)}
+	for key, all := range b.spent {
+		c.spent[key] = slices.Clone(all)
+	}
+	for key, all := range b.waiting {
+		c.waiting[key] = slices.Clone(all)
+	}
+	return c
 }
 
 // run is a pass under way: what it began with, and the answers that it has.
@@ -191,6 +215,7 @@ func (s *state) follow(action string) *state {
 		copied.entries, copied.answered = maps.Clone(m.entries), maps.Clone(m.answered)
 		copied.departed = maps.Clone(m.departed)
 		copied.lines, copied.endings = m.lines.Clone(), m.endings.Clone()
+		copied.spent, copied.changes = m.spent.clone(), slices.Clone(m.changes)
 		c.managers[i] = &copied
 	}
 	c.cloud.past, c.cloud.flights = slices.Clone(s.cloud.past), slices.Clone(s.cloud.flights)
