@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Copies into the chart what it shares with config, whose templates read it from there:
-# CRDs, permissions, the account, and what monitoring takes, as far as it is there.
+# CRDs, permissions, who approves, the account, and what monitoring takes, as far as it is there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -9,6 +9,11 @@ rm -rf "$files"
 mkdir -p "$files/crds" "$files/rbac"
 cp config/crd/bases/*.yaml "$files/crds/"
 cp config/rbac/*role.yaml "$files/rbac/"
+for folder in guard approvals; do
+  mkdir "$files/$folder"
+  cp config/"$folder"/*.yaml "$files/$folder/"
+  rm "$files/$folder/kustomization.yaml"
+done
 cp config/account/default.yaml "$files/account.yaml"
 cp config/network-policy/manager.yaml "$files/network-policy.yaml"
 if [ -e config/prometheus/rules.yaml ]; then cp config/prometheus/rules.yaml "$files/"; fi

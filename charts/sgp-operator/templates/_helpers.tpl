@@ -54,7 +54,7 @@ file; returns JSON, for fromJsonArray. */}}
 {{- range $flag, $value := dict
       "ecs-endpoint" $m.ecsEndpoint "sts-endpoint" $m.stsEndpoint "extra-regions" (join "," $m.extraRegions)
       "ecs-qps" $m.ecsQPS "ecs-burst" (int $m.ecsBurst) "ecs-timeout" $m.ecsTimeout "resync-interval" $m.resyncInterval
-      "max-concurrent-reconciles" (int $m.maxConcurrentReconciles) "secret-namespaces" (join "," $m.secretNamespaces)
+      "max-concurrent-reconciles" (int $m.maxConcurrentReconciles) "change-budget" (int $m.changeBudget) "secret-namespaces" (join "," $m.secretNamespaces)
       "lend-own-credentials" $m.lendOwnCredentials "instance-role" $m.instanceRole "zap-log-level" $m.logLevel }}
 {{- if $value }}{{ $flags = append $flags (printf "--%s=%v" $flag $value) }}{{ end }}
 {{- end }}

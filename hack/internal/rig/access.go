@@ -19,13 +19,17 @@ const (
 	ManagerAccount   = "sgp-manager"
 )
 
-// admitManager installs config/rbac, and writes the manager's kubeconfig. It has a
+// admitManager installs what config lets the manager do, and writes the manager's kubeconfig. It has a
 // token, as in any cluster, which the API server remembers: a client certificate's
 // signature is verified at each request, at a sixteenth of the API server's time.
 func (c *ControlPlane) admitManager(ctx context.Context, root string) error {
-	manifests, err := ReadManifests(filepath.Join(root, "config", "rbac"))
-	if err != nil {
-		return err
+	var manifests []Manifest
+	for _, folder := range []string{"rbac", "guard", "approvals"} {
+		more, err := ReadManifests(filepath.Join(root, "config", folder))
+		if err != nil {
+			return err
+		}
+		manifests = append(manifests, more...)
 	}
 	if err := c.CreateNamespace(ctx, ManagerNamespace); err != nil {
 		return err
