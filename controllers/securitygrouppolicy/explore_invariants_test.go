@@ -251,9 +251,19 @@ func (l *ledger) awaitConfirmation(s *state, stored *sgp, to string) {
 	switch known, open := l.unconfirmed[stored.UID]; {
 	case open && known.to == to:
 		delete(l.unconfirmed, stored.UID)
-	case !open && stored.Spec.RollbackAfter != nil && openRollback(stored) != nil && stored.Status.Rollback.To != to && !confirms(stored, stored.Status.Rollback):
+	case open || stored.Spec.RollbackAfter == nil:
+	case l.mustConfirm(stored, to):
 		l.unconfirmed[stored.UID] = unconfirmed{other(to), s.now.Add(stored.Spec.RollbackAfter.Duration)}
 	}
+}
+
+// mustConfirm tells whether a change that takes effect may stand only if it is confirmed.
+func (l *ledger) mustConfirm(stored *sgp, to string) bool {
+	b, pending := stored.Status.Rollback, stored.Status.PendingModification
+	if b == nil { // it asks for one, or puts drift right from what was found so
+		return pending != nil && pending.Cause == v1alpha1.CauseSpec && !approves(stored.Annotations[v1alpha1.AnnotationConfirm], stored.Generation)
+	}
+	return !b.RolledBack && !b.Confirmed && b.To != to && !confirms(stored, b)
 }
 
 // confirmed notes that a change may stand.

@@ -37,16 +37,21 @@ func TestTheOldestObservationIsOneThatSomebodyReliesOn(t *testing.T) {
 	})
 	drifted := policy("drifted", "False", "DriftDetected")
 	stalled := policy("stalled", "False", "AccessDenied")
+	held := policy("held", "False", "ApprovalRequired", func(p *v1alpha1.SecurityGroupPolicy) {
+		p.Status.Conditions = append(p.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue, Reason: "ApprovalRequired"})
+	})
+	waiting := policy("waiting", "False", "ApprovalRequired")
 	asleep := policy("asleep", "True", "Suspended", func(p *v1alpha1.SecurityGroupPolicy) { p.Spec.Suspend = true })
 	claim := &v1alpha1.SecurityGroupClaim{ObjectMeta: metav1.ObjectMeta{Name: "c"}, Spec: v1alpha1.SecurityGroupClaimSpec{RequestedAt: new(metav1.NewTime(now))}}
-	held := &v1alpha1.SecurityGroupClaim{ObjectMeta: metav1.ObjectMeta{Name: "d"}}
+	other := &v1alpha1.SecurityGroupClaim{ObjectMeta: metav1.ObjectMeta{Name: "d"}}
 	clock := clocktesting.NewFakePassiveClock(now)
 	r := &Reconciler{
-		Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(ready, patient, drifted, stalled, asleep, claim, held).Build(),
+		Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(ready, patient, drifted, stalled, asleep, held, waiting, claim, other).Build(),
 		Clock:  clock, ResyncInterval: 10 * time.Minute,
 	}
-	want := metrics.Fleet{Claims: 2, Requested: 1, Policies: map[metrics.State]int{
+	want := metrics.Fleet{Claims: 2, Requested: 1, HeldForApproval: 1, HeldForBudget: 1, Policies: map[metrics.State]int{
 		{Ready: "True", Reason: "InSync"}: 2, {Ready: "False", Reason: "DriftDetected"}: 1, {Ready: "False", Reason: "AccessDenied"}: 1, {Ready: "True", Reason: "Suspended"}: 1,
+		{Ready: "False", Reason: "ApprovalRequired"}: 2,
 	}}
 	if diff := cmp.Diff(want, r.countFleet()); diff != "" {
 		t.Errorf("of a standby: -want +got\n%s", diff)

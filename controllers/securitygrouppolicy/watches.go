@@ -289,6 +289,13 @@ func (r *Reconciler) countFleet() (fleet metrics.Fleet) {
 		p := &policies.Items[i]
 		ready, reason := conditions.Ready(p.Status.Conditions)
 		fleet.Policies[metrics.State{Ready: ready, Reason: reason}]++
+		switch {
+		case reason != v1alpha1.ReasonApprovalRequired:
+		case conditions.IsTrue(p.Status.Conditions, v1alpha1.ConditionStalled):
+			fleet.HeldForApproval++
+		default:
+			fleet.HeldForBudget++
+		}
 		known, tracked := r.memory.entry(p.UID)
 		if !tracked || p.Spec.Suspend || ready != string(metav1.ConditionTrue) && reason != v1alpha1.ReasonDriftDetected {
 			continue

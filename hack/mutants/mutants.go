@@ -19,9 +19,17 @@ const (
 	apply   = "controllers/securitygrouppolicy/apply.go"
 	claim   = "controllers/securitygrouppolicy/claim.go"
 	finish  = "controllers/securitygrouppolicy/finish.go"
+	pass    = "controllers/securitygrouppolicy/reconciler.go"
+	guard   = "controllers/securitygrouppolicy/guard.go"
+	budget  = "controllers/securitygrouppolicy/budget.go"
+
+	rollback = "controllers/securitygrouppolicy/rollback.go"
 
 	one   = "TestExploreOneResourceAndTwoManagers/agree"
 	three = "TestExploreThreeResourcesAndOneManager"
+
+	guarded = "TestExploreAGuardedGroup/without"
+	rolled  = "TestExploreARollback/agree"
 )
 
 var mutants = []mutant{
@@ -58,11 +66,31 @@ var mutants = []mutant{
 	{"a group is given up while a change may be under way", claim,
 		"s.known.pending.age(pendingID(m), r.Clock.Now()) < policy.Doubt {", "s.known.pending.age(pendingID(m), r.Clock.Now()) < 0*policy.Doubt {", three, "mode,lose,edit", "2"},
 	{"a change is made before there is a finalizer", apply,
-		"	if err := r.setFinalizer(ctx, s, s.p.Spec.DeletionPolicy == v1alpha1.DeletionRestore); err != nil {\n		return r.failed(s, err)\n	}\n", "", one, "edit", "1"},
+		"	if err := r.setFinalizer(ctx, s, putsBack(s.p)); err != nil {\n		s.p.Status.Rollback = rollback // nothing is changed that could be put back\n		return r.failed(s, err)\n	}\n", "", one, "edit", "1"},
 	{"the record of a change is lost to an edit meanwhile", finish,
 		"	if s.sent {\n		err = r.writeOnNewest(ctx, s, err)\n	}", "	if s.sent {\n		err = client.IgnoreNotFound(nil)\n	}", one, "edit,remove", "2"},
 	{"a stale cache makes a resource run in circles", finish,
 		"return ctrl.Result{RequeueAfter: min(r.backoff(e), maxConflict)}, nil", "return ctrl.Result{RequeueAfter: firstBackoff}, nil", three, "race", "1"},
+	{"a change to Drop is sent without a look at what it cuts", guard,
+		"if change.To == ecs.Drop && !approved {", "if false && change.To == ecs.Drop && !approved {", guarded, "nodes", "1"},
+	{"what was written ahead is sent again although its approval was taken back", pass,
+		"		o, stop := r.guard(ctx, s)\n", "		o, stop := r.guard(ctx, s)\n		stop = stop && s.plan.Action != policy.Repeat\n", guarded, "approve,crash,lose", "3"},
+	{"a restore needs no approval", guard,
+		"if change.Cause != policy.Rollback {", "if change.Cause != policy.Rollback && change.Cause != policy.Restore {", "TestExploreDemandedApprovals", "approve,remove", "2"},
+	{"what is over the budget goes ahead", budget,
+		"	if before < limit-len(spent) {", "	if true {", "TestExploreABudget", "edit,outsider", "2"},
+	{"a change is sent before its rollback is written down", apply,
+		"		r.planRollback(s)\n", "", rolled, "edit", "1"},
+	{"the deadline of a rollback begins anew with each pass", rollback,
+		"b.Deadline.Sub(latest.Time) > policy.AheadOfUs", "true", rolled, "edit", "1"},
+	{"a confirmation is overlooked", rollback,
+		"	case confirms(p, b):\n		b.Confirmed = true\n", "	case false:\n", rolled, "confirm", "1"},
+	{"a rollback whose answer was lost is taken for being in sync", rollback,
+		"	case s.rollingBack:\n", "	case s.rollingBack && b != nil:\n", rolled, "crash,refuse", "2"},
+	{"a failed write leaves a rollback of a change that was never sent", apply,
+		"		s.p.Status.Rollback = rollback // nothing is changed that could be put back\n", "", rolled, "api,outsider", "2"},
+	{"a deletion leaves a change that nobody has confirmed", pass,
+		"return p.Spec.DeletionPolicy == v1alpha1.DeletionRestore || openRollback(p) != nil", "return p.Spec.DeletionPolicy == v1alpha1.DeletionRestore", rolled, "remove", "1"},
 	{"a lost request is polled without end", finish,
 		"left > 0 {\n", "max(left, firstBackoff) > 0 {\n			left = max(left, firstBackoff)\n", one, "lose,vanish", "2"},
 }

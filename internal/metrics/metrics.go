@@ -69,6 +69,9 @@ type Fleet struct {
 	// Claims are the groups that a SecurityGroupPolicy holds, and Requested those of them
 	// that another one asks for.
 	Claims, Requested int
+	// HeldForApproval are the changes that somebody has to approve, and HeldForBudget those
+	// that wait for --change-budget.
+	HeldForApproval, HeldForBudget int
 	// Observes says that this manager observes groups; a standby does not, and has no
 	// ages.
 	Observes bool
@@ -90,6 +93,8 @@ var (
 		"SecurityGroupPolicies by status and reason of their Ready condition.", []string{"ready", "reason"}, nil)
 	claimsMetric = prometheus.NewDesc("sgp_claims",
 		"Security groups that a SecurityGroupPolicy holds, by whether another one asks for the group.", []string{"requested"}, nil)
+	heldMetric = prometheus.NewDesc("sgp_changes_held",
+		"Changes of security groups that are not made yet, by what they wait for: an approval, or room in --change-budget.", []string{"waits_for"}, nil)
 	oldestMetric = prometheus.NewDesc("sgp_oldest_observation_age_seconds",
 		"Age in seconds of the oldest observation that the Ready condition of a SecurityGroupPolicy stands on. Absent on a standby.", nil, nil)
 	overdueMetric = prometheus.NewDesc("sgp_resync_overdue_seconds",
@@ -106,7 +111,7 @@ type fleetCounter struct {
 
 // Describe implements prometheus.Collector.
 func (*fleetCounter) Describe(ch chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{policiesMetric, claimsMetric, oldestMetric, overdueMetric} {
+	for _, desc := range []*prometheus.Desc{policiesMetric, claimsMetric, heldMetric, oldestMetric, overdueMetric} {
 		ch <- desc
 	}
 }
@@ -126,6 +131,8 @@ func (f *fleetCounter) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(claimsMetric, float64(now.Claims-now.Requested), "false")
 	gauge(claimsMetric, float64(now.Requested), "true")
+	gauge(heldMetric, float64(now.HeldForApproval), "approval")
+	gauge(heldMetric, float64(now.HeldForBudget), "budget")
 	if now.Observes {
 		gauge(oldestMetric, now.Oldest.Seconds())
 		gauge(overdueMetric, now.Overdue.Seconds())
