@@ -23,7 +23,7 @@ const (
 	stepDeadline = 30 * time.Second
 	// tourDeadline keeps a tour on which nothing happens from taking one
 	// stepDeadline after the other.
-	tourDeadline = 90 * time.Second
+	tourDeadline = 2 * time.Minute
 )
 
 var errTour = errors.New("not everything happened as it should, see above")
@@ -67,7 +67,7 @@ func (t *tour) take(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, tourDeadline, fmt.Errorf("the tour took longer than %s", tourDeadline))
 	defer cancel()
 	for _, step := range []func(context.Context) error{
-		t.importGroups, t.applySamples, t.drift, t.heal, t.restore, t.secondAccount,
+		t.importGroups, t.applySamples, t.drift, t.heal, t.restore, t.secondAccount, t.ownGroup,
 	} {
 		t.pause(ctx)
 		err := step(ctx)

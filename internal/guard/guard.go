@@ -34,8 +34,10 @@ const (
 	// accountFor is for how long it is known whether the nodes are an account's, and
 	// which groups are tagged.
 	accountFor = time.Hour
-	// clusterFor is for how long what was read of the cluster counts.
-	clusterFor = 30 * time.Second
+	// perRead is for how much longer than it took to read it what is known of the cluster
+	// counts: a node may have joined since. So reading takes a tenth of the time at most,
+	// however many nodes there are and however many changes come at once.
+	perRead = 10
 	// mostNamed is how many members a message names.
 	mostNamed = 5
 )
@@ -53,7 +55,7 @@ type Guard struct {
 
 	mu      sync.Mutex
 	cluster *cluster
-	readAt  time.Time
+	until   time.Time
 }
 
 // Finding is what was found in a group.
@@ -98,19 +100,19 @@ func held(reasons ...string) (checked Finding) {
 	return checked
 }
 
-// read is the cluster as it was half a minute ago at most.
+// read is the cluster as it is, or was a moment ago.
 func (g *Guard) read(ctx context.Context) (*cluster, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.cluster != nil && g.Now().Sub(g.readAt) < clusterFor {
+	began := g.Now()
+	if g.cluster != nil && began.Before(g.until) {
 		return g.cluster, nil
 	}
-	began := g.Now()
 	c, err := readCluster(ctx, g.API)
 	if err != nil {
 		return nil, err
 	}
-	g.cluster, g.readAt = c, began
+	g.cluster, g.until = c, began.Add(perRead*g.Now().Sub(began))
 	return c, nil
 }
 
@@ -184,15 +186,19 @@ func (c *cluster) cuts(region, vpcID string, own []ecs.Instance, found members.F
 		}
 	}
 	for _, kind := range []struct {
-		ids  map[string]bool
-		what string
+		ids       map[string]bool
+		one, many string
 	}{
-		{nodes, "nodes of this cluster are in it"},
-		{planes, "interfaces of an API server are in it"},
-		{others, "instances or interfaces with the tag " + clusterTag + " of an ACK cluster are in it"},
+		{nodes, "node of this cluster is in it", "nodes of this cluster are in it"},
+		{planes, "interface of an API server is in it", "interfaces of an API server are in it"},
+		{others, "instance or interface with the tag " + clusterTag + " of an ACK cluster is in it", "instances or interfaces with the tag " + clusterTag + " of an ACK cluster are in it"},
 	} {
+		what := kind.many
+		if len(kind.ids) == 1 {
+			what = kind.one
+		}
 		if len(kind.ids) > 0 {
-			reasons = append(reasons, fmt.Sprintf("%d %s (%s)", len(kind.ids), kind.what, named(kind.ids)))
+			reasons = append(reasons, fmt.Sprintf("%d %s (%s)", len(kind.ids), what, named(kind.ids)))
 		}
 	}
 	return reasons

@@ -79,7 +79,7 @@ func TestADropThatCutsTheClusterIsHeldUntilItIsApproved(t *testing.T) {
 	w.start()
 	p := w.awaitReason("p", v1alpha1.ReasonApprovalRequired)
 	message := readyMessage(p)
-	for _, part := range []string{"1 nodes of this cluster are in it (" + instance + ")", "1 interfaces of an API server are in it (eni-api)", v1alpha1.AnnotationApprove, `"1"`} {
+	for _, part := range []string{"1 node of this cluster is in it (" + instance + ")", "1 interface of an API server is in it (eni-api)", v1alpha1.AnnotationApprove, `"1"`} {
 		if !strings.Contains(message, part) {
 			t.Errorf("the message does not say %q: %s", part, message)
 		}
