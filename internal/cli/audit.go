@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -143,8 +144,8 @@ func (p Process) runAudit(ctx context.Context, o *auditOptions) error {
 		}
 	}
 	if err := read(ctx, p, o); err != nil {
-		if ctx.Err() != nil {
-			return errStopped
+		if ctx.Err() != nil && !errors.Is(err, errStopped) {
+			return fmt.Errorf("%w while reading the cluster; nothing was reported", errStopped)
 		}
 		return err
 	}
@@ -163,7 +164,7 @@ func (p Process) runAudit(ctx context.Context, o *auditOptions) error {
 
 // readManifests takes what manifests declare, and observes the groups.
 func (r *auditReport) readManifests(ctx context.Context, p Process, o *auditOptions) error {
-	declared, _, err := p.observed(ctx, &o.cloudFlags, &o.sourceFlags, false)
+	declared, _, err := p.observed(ctx, &o.cloudFlags, &o.sourceFlags, o.output == "json")
 	if err != nil {
 		return err
 	}
