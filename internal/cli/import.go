@@ -70,7 +70,7 @@ func (p Process) importCommand() *cobra.Command {
 	f.StringVar(&o.name, "name", "", "Only groups of this name; * stands for any characters and ? for one.")
 	f.StringVarP(&o.namespace, "namespace", "n", "", "Namespace of the manifests; none by default.")
 	f.StringVarP(&o.folder, "folder", "f", "", "Folder for a file for each group and a kustomization.yaml; it must be empty or not exist.")
-	f.StringVarP(&o.file, "output", "o", "", "File for all manifests; it must not exist. Without -f and -o they go to standard output.")
+	f.StringVarP(&o.file, "output", "o", "", "File for all manifests; it must not exist. Without -f and -o, or with -, they go to standard output.")
 	f.BoolVar(&o.enforce, "enforce", false, "Write managementPolicy Enforce: the operator will keep the groups at today's values.")
 	f.BoolVar(&o.force, "force", false, "Overwrite. Other files of the folder stay, and are not in its kustomization.yaml.")
 	o.register(f)
@@ -149,10 +149,21 @@ func (p Process) runImport(ctx context.Context, o *importOptions) error {
 		return fmt.Errorf("%w: %d of %d manifests were written to %s", err, written, len(all), o.target)
 	}
 	found.summarize(p.Stderr, written, o.target)
-	if len(found.failures) > 0 {
-		return fmt.Errorf("%d of %d groups could not be read, as said above%s", found.wanted-written, found.wanted, found.unlisted())
+	return found.incomplete(written)
+}
+
+// incomplete is what of the groups is missing in what was written.
+func (f *found) incomplete(written int) error {
+	unread, unlisted := f.wanted-written, f.unlisted()
+	switch {
+	case len(f.failures) == 0:
+		return nil
+	case unlisted == "":
+		return fmt.Errorf("%d of %d groups could not be read, as said above", unread, f.wanted)
+	case unread == 0:
+		return fmt.Errorf("not all groups are known of %s, as said above", unlisted)
 	}
-	return nil
+	return fmt.Errorf("%d of %d groups could not be read, as said above; not all groups are known of %s", unread, f.wanted, unlisted)
 }
 
 // unlisted names the regions of which not every group is known.
@@ -163,10 +174,7 @@ func (f *found) unlisted() string {
 			regions = append(regions, failed.region)
 		}
 	}
-	if len(regions) == 0 {
-		return ""
-	}
-	return "; not all groups are known of " + strings.Join(regions, ", ")
+	return strings.Join(regions, ", ")
 }
 
 // maxNamed is how many groups are named for each reason of a failure.

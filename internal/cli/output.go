@@ -29,29 +29,67 @@ func (t target) String() string {
 	return "standard output"
 }
 
-// check tells whether something would be overwritten, before any work is done.
-func (t target) check() error {
-	if t.folder != "" && t.file != "" {
+// toStdout is the file that is standard output, as for other tools.
+const toStdout = "-"
+
+// check tells whether the target can be written, and nothing of anybody's is overwritten,
+// before any work is done.
+func (t *target) check() error {
+	switch {
+	case t.folder != "" && t.file != "":
 		return misused("-f and -o contradict each other: write a folder or a file")
+	case t.folder != "":
+		return t.checkFolder()
+	case t.file == toStdout:
+		t.file = ""
+	case t.file != "":
+		return t.checkFile()
 	}
-	if t.force {
+	return nil
+}
+
+func (t *target) checkFolder() error {
+	const remedy = "name a folder that is empty, or does not exist"
+	info, err := os.Stat(t.folder)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
+	case err != nil:
+		return misused("-f: %w: %s", err, remedy)
+	case !info.IsDir():
+		return misused("-f: %s is no folder: %s", t.folder, remedy)
 	}
-	if t.folder != "" {
-		entries, err := os.ReadDir(t.folder)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil
-		case err != nil:
-			return fmt.Errorf("-f: %w", err)
-		case len(entries) > 0:
-			return misused("-f: %s holds files already, such as %s: choose another folder, or --force", t.folder, entries[0].Name())
-		}
+	entries, err := os.ReadDir(t.folder)
+	switch {
+	case err != nil:
+		return misused("-f: %w: %s", err, remedy)
+	case len(entries) > 0 && !t.force:
+		return misused("-f: %s holds files already, such as %s: choose another folder, or --force", t.folder, entries[0].Name())
 	}
-	if t.file != "" {
-		if _, err := os.Lstat(t.file); err == nil {
-			return misused("-o: %s exists: choose another file, or --force", t.file)
-		}
+	return nil
+}
+
+func (t *target) checkFile() error {
+	const remedy = "make it, or name another file"
+	folder := filepath.Dir(t.file)
+	info, err := os.Stat(folder)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return misused("-o: there is no folder %s: %s", folder, remedy)
+	case err != nil:
+		return misused("-o: %w: %s", err, remedy)
+	case !info.IsDir():
+		return misused("-o: %s is no folder: %s", folder, remedy)
+	}
+	if _, err := os.Lstat(t.file); err != nil {
+		return nil // nothing is there
+	}
+	// A device or a folder, or a link to one, is never replaced.
+	if info, err := os.Stat(t.file); err == nil && !info.Mode().IsRegular() {
+		return misused("-o: %s is no file: name a file", t.file)
+	}
+	if !t.force {
+		return misused("-o: %s exists: choose another file, or --force", t.file)
 	}
 	return nil
 }
@@ -128,6 +166,9 @@ func (t target) writeFolder(ctx context.Context, all []manifest, s stamp) (writt
 // rather than of what that leads to.
 func (t target) create(root *os.Root, name string, content func(io.Writer) error) error {
 	if t.force {
+		if info, err := root.Lstat(name); err == nil && info.Mode().Type()&^fs.ModeSymlink != 0 {
+			return fmt.Errorf("%s is no file: move it away, or choose another folder", filepath.Join(root.Name(), name))
+		}
 		if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
