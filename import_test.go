@@ -62,7 +62,7 @@ func TestCommands(t *testing.T) {
 // simCommand changes the world of a script:
 //
 //	sim group ID [policy=Drop] [name=TEXT] [region=ID] [vpc=ID] [tag=K=V] [enterprise] [managed]
-//	sim groups N
+//	sim groups N [tag=K=V]
 //	sim fault KIND [action=NAME] [group=ID] [code=CODE] [status=N] [times=N] [skip=N] [delay=TIME]
 //	sim clear: no fault any more
 //	sim deny ACTION
@@ -89,18 +89,21 @@ func simCommand(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		return n
 	}
+	tags := func() map[string]string {
+		if key, value, tagged := strings.Cut(option("tag", ""), "="); tagged {
+			return map[string]string{key: value}
+		}
+		return nil
+	}
 	made := func() int { return callsOf(sim, args[1]) }
 	switch args[0] {
 	case "group":
 		g := ecssim.Group{Region: option("region", "cn-hangzhou"), ID: args[1], Policy: option("policy", "Accept"), VpcID: option("vpc", ""),
-			Name: strings.NewReplacer(`\n`, "\n", `\r`, "\r", `\u2028`, "\u2028").Replace(option("name", "")), Enterprise: has("enterprise"), Managed: has("managed")}
-		if key, value, tagged := strings.Cut(option("tag", ""), "="); tagged {
-			g.Tags = map[string]string{key: value}
-		}
+			Name: strings.NewReplacer(`\n`, "\n", `\r`, "\r", `\u2028`, "\u2028").Replace(option("name", "")), Enterprise: has("enterprise"), Managed: has("managed"), Tags: tags()}
 		sim.PutGroup(g)
 	case "groups":
 		for i := range number(args[1]) {
-			sim.PutGroup(ecssim.Group{Region: "cn-hangzhou", ID: fmt.Sprintf("sg-%05d", i), Name: fmt.Sprintf("group %d", i)})
+			sim.PutGroup(ecssim.Group{Region: "cn-hangzhou", ID: fmt.Sprintf("sg-%05d", i), Name: fmt.Sprintf("group %d", i), Tags: tags()})
 		}
 	case "fault":
 		delay, err := time.ParseDuration(option("delay", "0"))
