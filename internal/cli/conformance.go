@@ -160,6 +160,7 @@ func (o *conformanceOptions) addClients(p Process, run *conformance.Options) (er
 	run.Clients.UnknownKey = signing("LTAI"+rand.Text()[:20], rand.Text(), "")
 	if own := p.Env(envKeyID); own != "" {
 		run.Clients.WrongSecret = signing(own, rand.Text(), p.Env(envToken))
+		run.Clients.WrongToken = signing(own, p.Env(envSecret), rand.Text())
 	}
 	if err == nil && o.aboveRate > 0 {
 		fast := o.cloudFlags

@@ -21,6 +21,13 @@ var keys = []Check{
 	{"key-wrong-secret", "A wrong secret: `SignatureDoesNotMatch`", Documented, func(ctx context.Context, r *run) (seen, error) {
 		return r.refusedKey(ctx, r.Clients.WrongSecret, "SignatureDoesNotMatch")
 	}},
+	{"key-token", "A key with a SecurityToken that is none: `InvalidSecurityToken.Malformed`", Documented, func(ctx context.Context, r *run) (seen, error) {
+		return r.refusedKey(ctx, r.Clients.WrongToken, "InvalidSecurityToken.Malformed")
+	}},
+	{"action-unknown", "An action that there is not: `InvalidAction.NotFound`", Documented, func(ctx context.Context, r *run) (seen, error) {
+		_, err := r.call(ctx, "DescribeNothingAtAll", r.with())
+		return refusedWith("InvalidAction.NotFound", err)
+	}},
 	{"ram-denied", "A change without the permission: `Forbidden.RAM`", Documented, func(ctx context.Context, r *run) (seen, error) {
 		if r.Clients.Second == nil || r.SecondKeyTag.Key != "" {
 			return notChecked(needsSecondKey + " that may not change policies at all")

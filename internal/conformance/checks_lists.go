@@ -172,6 +172,7 @@ var tagging = []Check{
 	refusal("tag-reserved", Documented, "A key that begins with `aliyun`", "InvalidTagKey.Malformed", actionTag, onTags("Tag.1.Key", "aliyun-x", "Tag.1.Value", "x")),
 	refusal("tag-twice", Documented, "A key twice in a call", "Duplicate.TagKey", actionTag, onTags("Tag.1.Key", "x", "Tag.1.Value", "x", "Tag.2.Key", "x", "Tag.2.Value", "y")),
 	refusal("tag-many", Documented, "21 tags in a call", "NumberExceed.Tags", actionTag, func(r *run) params { return tagged(r, tags(21)...) }),
+	refusal("tag-groups", Documented, "51 groups in a call", "NumberExceed.ResourceIds", actionTag, func(r *run) params { return tagged(r, groups(r.basic, 51)...) }),
 	refusal("tag-quota", Documented, "20 more tags of a group that has one", "OperationDenied.QuotaExceed", actionTag, func(r *run) params { return tagged(r, tags(20)...) }),
 	refusal("tag-type", Assumed, "A ResourceType that there is not", "InvalidResourceType.NotFound", actionTag, onTags("ResourceType", "other", "Tag.1.Key", "x", "Tag.1.Value", "x")),
 }
@@ -192,6 +193,14 @@ func tags(n int) (pairs []string) {
 		pairs = append(pairs, at+".Key", ownKey+strconv.Itoa(i), at+".Value", "x")
 	}
 	return pairs
+}
+
+// groups are the parameters of a tag for n groups, all of them the same one.
+func groups(id string, n int) (pairs []string) {
+	for i := range n {
+		pairs = append(pairs, "ResourceId."+strconv.Itoa(i+1), id)
+	}
+	return append(pairs, tags(1)...)
 }
 
 func (r *run) tagOf(ctx context.Context, key string) (value string, has bool, err error) {

@@ -51,6 +51,7 @@ var reading = []Check{
 	refusal("read-nic-type", Documented, "A read with a NicType that there is not", "InvalidNicType.ValueNotSupported", ecs.ActionObserve, on("NicType", "other")),
 	refusal("read-attribute", Documented, "A read of an Attribute that there is not", "InvalidParameter.AttributeNotSupported", ecs.ActionObserve, on("Attribute", "other")),
 	refusal("read-no-region", Documented, "A read without RegionId", "MissingParameter.RegionId", ecs.ActionObserve, on("RegionId", "")),
+	refusal("read-region", Documented, "A read in a region that there is not", "InvalidRegionId.NotFound", ecs.ActionObserve, on("RegionId", "cn-nowhere")),
 	refusal("read-no-id", Assumed, "A read without SecurityGroupId", "InvalidSecurityGroupId.Malformed", ecs.ActionObserve, over()),
 	refusal("read-malformed-id", Documented, "A read of a group with a blank and `!` in its id", "InvalidSecurityGroupId.Malformed", ecs.ActionObserve, onAnother(malformed)),
 	refusal("read-unknown-id", Documented, "A read of a group that there is not", "InvalidSecurityGroupId.NotFound", ecs.ActionObserve, onAnother(nobodys)),

@@ -72,9 +72,9 @@ type Clients struct {
 	Own *ecs.Client
 	// Second has a key that may read groups, and not change their policy.
 	Second *ecs.Client
-	// UnknownKey signs with a key that there is not, and WrongSecret with Own's key id
-	// and another secret.
-	UnknownKey, WrongSecret *ecs.Client
+	// UnknownKey signs with a key that there is not, WrongSecret with Own's key id and
+	// another secret, and WrongToken with Own's key and a token that is none.
+	UnknownKey, WrongSecret, WrongToken *ecs.Client
 	// Fast has no rate limit to speak of.
 	Fast *ecs.Client
 }

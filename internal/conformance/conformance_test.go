@@ -48,16 +48,17 @@ func world(t *testing.T) (*ecssim.Server, Options) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	with := func(id, secret string) *ecs.Client {
+	with := func(id, secret, token string) *ecs.Client {
 		return ecs.New(ecs.Options{
-			Credentials: key{AccessKeyID: id, AccessKeySecret: secret}, Endpoint: endpoint, Timeout: 10 * time.Second, QPS: 10000, Burst: 10000,
+			Credentials: key{AccessKeyID: id, AccessKeySecret: secret, SecurityToken: token}, Endpoint: endpoint, Timeout: 10 * time.Second, QPS: 10000, Burst: 10000,
 		})
 	}
 	return sim, Options{
 		Region: region, VPC: vpc, Version: "test", Now: time.Now, Patience: 200 * time.Millisecond,
 		Clients: Clients{
-			Own: with("LTAIown", "own-secret"), Second: with("LTAIsecond", "second-secret"),
-			UnknownKey: with("LTAIunknown", "unknown-secret"), WrongSecret: with("LTAIown", "wrong-secret"),
+			Own: with("LTAIown", "own-secret", ""), Second: with("LTAIsecond", "second-secret", ""),
+			UnknownKey: with("LTAIunknown", "unknown-secret", ""), WrongSecret: with("LTAIown", "wrong-secret", ""),
+			WrongToken: with("LTAIown", "own-secret", "no-token"),
 		},
 	}
 }
@@ -160,6 +161,34 @@ func TestEveryCheckHasANameOfItsOwn(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 		named[c.ID] = true
+	}
+}
+
+// Alibaba Cloud's pages list these codes for the calls that the operator and its commands
+// make. What a call with a valid signature can provoke is provoked.
+func TestEveryDocumentedCodeIsProvoked(t *testing.T) {
+	var assumed strings.Builder
+	for _, c := range Checks() {
+		assumed.WriteString(c.Assumed + "\n")
+	}
+	for of, codes := range map[string][]string{
+		ecs.ActionModify: {
+			"MissingParamter.RegionId", "InvalidSecurityGroupId.Malformed", "InvalidPolicy.Malformed", "InvalidOperation.ResourceManagedByCloudProduct",
+			"InvalidSecurityGroupId.NotFound", "InvalidParameter.InnerAccessPolicy", "InvalidOwner",
+		},
+		ecs.ActionObserve: {
+			"InvalidNicType.ValueNotSupported", "InvalidParamter", "MissingParameter.RegionId", "InvalidParameter.AttributeNotSupported", "InvalidRegionId.NotFound",
+		},
+		ecs.ActionList: {"InValidParameter.NextToken", "InvalidParameter.SecurityGroupType", "DryRunOperation"},
+		actionTag:      {"NumberExceed.ResourceIds", "NumberExceed.Tags", "Duplicate.TagKey", "InvalidTagKey.Malformed", "OperationDenied.QuotaExceed", "InvalidResourceId.NotFound"},
+		"ClientToken":  {"IdempotentParameterMismatch", "InvalidClientToken.ValueNotSupported"},
+		"every call":   {"InvalidAction.NotFound", "InvalidAccessKeyId.NotFound", "SignatureDoesNotMatch", "InvalidSecurityToken.Malformed", "Forbidden.RAM"},
+	} {
+		for _, code := range codes {
+			if !strings.Contains(assumed.String(), "`"+code+"`") {
+				t.Errorf("%s: no check expects %s", of, code)
+			}
+		}
 	}
 }
 
