@@ -147,7 +147,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 	metrics.CountAccounts(r.countAccounts)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("ecsaccount").
-		For(&v1alpha1.ECSAccount{}, builder.WithPredicates(predicate.GenerationChangedPredicate{}, predicate.Funcs{
+		For(&v1alpha1.ECSAccount{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, onRequest()), predicate.Funcs{
 			DeleteFunc: func(e event.DeleteEvent) bool {
 				r.Forget(e.Object.GetName())
 				return false
@@ -158,6 +158,14 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		// Each check waits for the token service, which may not answer.
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4}).
 		Complete(reconcile.AsReconciler(mgr.GetClient(), r))
+}
+
+// onRequest has an account checked at once that is asked to by the annotation.
+func onRequest() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		const asked = v1alpha1.AnnotationReconcileRequestedAt
+		return e.ObjectOld.GetAnnotations()[asked] != e.ObjectNew.GetAnnotations()[asked]
+	}}
 }
 
 // countAccounts counts the accounts in the cache by their Ready condition.

@@ -117,6 +117,24 @@ func TestAnAccountIsCheckedAndUsed(t *testing.T) {
 	w.cloudIs("sg-prod", "Drop", 1)
 }
 
+// Nothing in the cluster tells that a key was disabled. A working account is checked
+// twice an hour by itself.
+func TestAnAccountIsCheckedAtOnceOnRequest(t *testing.T) {
+	t.Parallel()
+	w := newAccountWorld(t)
+	w.secret("keys", prodKey, prodSecret)
+	prod := w.account(w.name("prod"), "keys")
+	w.start()
+	a := w.awaitAccount(prod.Name, v1alpha1.ReasonAuthenticated)
+	w.sim.PutKey(ecssim.Key{ID: prodKey, Secret: prodSecret, Account: prodAccount, Inactive: true})
+	asked := a.DeepCopy()
+	asked.Annotations = map[string]string{v1alpha1.AnnotationReconcileRequestedAt: "now"}
+	if err := api.Patch(t.Context(), asked, client.MergeFrom(a)); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitAccount(prod.Name, v1alpha1.ReasonAccessDenied)
+}
+
 func TestTheDefaultAccountServesThoseThatNameNone(t *testing.T) {
 	t.Parallel()
 	w := newAccountWorld(t)

@@ -23,10 +23,13 @@ const (
 	group  = "ecs.alibabacloud.com"
 )
 
-var (
-	policies = filepath.Join(config, "resource_customizations", group, "SecurityGroupPolicy")
-	actions  = filepath.Join(policies, "actions")
-)
+// actions are the names of the actions of each kind.
+var actions = map[string][]string{
+	"SecurityGroupPolicy": {"abandon", "reconcile", "resume", "suspend"},
+	"ECSAccount":          {"reconcile"},
+}
+
+func folder(kind string) string { return filepath.Join(config, "resource_customizations", group, kind) }
 
 func read(t *testing.T, path string, into any) {
 	t.Helper()
@@ -85,8 +88,8 @@ func overrides(t *testing.T) map[string]v1alpha1.ResourceOverride {
 
 func TestArgoCDShowsTheHealthThatIsExpected(t *testing.T) {
 	all := overrides(t)
-	for _, kind := range []string{"SecurityGroupPolicy", "ECSAccount"} {
-		folder := filepath.Join(config, "resource_customizations", group, kind)
+	for kind := range actions {
+		folder := folder(kind)
 		var file struct {
 			Tests []struct {
 				InputPath    string              `json:"inputPath"`
@@ -131,49 +134,55 @@ type tests struct {
 }
 
 func TestArgoCDOffersTheActionsThatAreExpected(t *testing.T) {
-	var file tests
-	read(t, filepath.Join(actions, "action_test.yaml"), &file)
 	vm := lua.VM{ResourceOverrides: overrides(t)}
-	for _, test := range file.DiscoveryTests {
-		object := readObject(t, filepath.Join(actions, test.InputPath))
-		scripts, err := vm.GetResourceActionDiscovery(object)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := vm.ExecuteResourceActionDiscovery(object, scripts)
-		byName := func(a, b v1alpha1.ResourceAction) int { return cmp.Compare(a.Name, b.Name) }
-		slices.SortFunc(got, byName)
-		slices.SortFunc(test.Result, byName)
-		if err != nil || !reflect.DeepEqual(got, test.Result) {
-			t.Errorf("%s: %+v, %v, want %+v", test.InputPath, got, err, test.Result)
+	for kind := range actions {
+		actions := filepath.Join(folder(kind), "actions")
+		var file tests
+		read(t, filepath.Join(actions, "action_test.yaml"), &file)
+		for _, test := range file.DiscoveryTests {
+			object := readObject(t, filepath.Join(actions, test.InputPath))
+			scripts, err := vm.GetResourceActionDiscovery(object)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := vm.ExecuteResourceActionDiscovery(object, scripts)
+			byName := func(a, b v1alpha1.ResourceAction) int { return cmp.Compare(a.Name, b.Name) }
+			slices.SortFunc(got, byName)
+			slices.SortFunc(test.Result, byName)
+			if err != nil || !reflect.DeepEqual(got, test.Result) {
+				t.Errorf("%s: %s: %+v, %v, want %+v", kind, test.InputPath, got, err, test.Result)
+			}
 		}
 	}
 }
 
 func TestArgoCDsActionsChangeWhatIsExpected(t *testing.T) {
-	var file tests
-	read(t, filepath.Join(actions, "action_test.yaml"), &file)
 	vm := lua.VM{ResourceOverrides: overrides(t)}
-	ran := map[string]bool{}
-	for _, test := range file.ActionTests {
-		ran[test.Action] = true
-		object := readObject(t, filepath.Join(actions, test.InputPath))
-		action, err := vm.GetResourceAction(object, test.Action)
-		if err != nil {
-			t.Fatal(err)
+	for kind, want := range actions {
+		actions := filepath.Join(folder(kind), "actions")
+		var file tests
+		read(t, filepath.Join(actions, "action_test.yaml"), &file)
+		ran := map[string]bool{}
+		for _, test := range file.ActionTests {
+			ran[test.Action] = true
+			object := readObject(t, filepath.Join(actions, test.InputPath))
+			action, err := vm.GetResourceAction(object, test.Action)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changes, err := vm.ExecuteResourceAction(object, action.ActionLua, nil)
+			if err != nil || len(changes) != 1 || changes[0].K8SOperation != lua.PatchOperation {
+				t.Fatalf("%s: %s: %+v, %v", kind, test.Action, changes, err)
+			}
+			got, want := changes[0].UnstructuredObj, readObject(t, filepath.Join(actions, test.ExpectedOutputPath))
+			settleTime(t, got)
+			if !reflect.DeepEqual(got.Object, want.Object) {
+				t.Errorf("%s: %s of %s: %v, want %v", kind, test.Action, test.InputPath, got.Object, want.Object)
+			}
 		}
-		changes, err := vm.ExecuteResourceAction(object, action.ActionLua, nil)
-		if err != nil || len(changes) != 1 || changes[0].K8SOperation != lua.PatchOperation {
-			t.Fatalf("%s: %+v, %v", test.Action, changes, err)
+		if names := slices.Sorted(maps.Keys(ran)); !slices.Equal(names, want) {
+			t.Errorf("%s: ran %v", kind, names)
 		}
-		got, want := changes[0].UnstructuredObj, readObject(t, filepath.Join(actions, test.ExpectedOutputPath))
-		settleTime(t, got)
-		if !reflect.DeepEqual(got.Object, want.Object) {
-			t.Errorf("%s of %s: %v, want %v", test.Action, test.InputPath, got.Object, want.Object)
-		}
-	}
-	if names := slices.Sorted(maps.Keys(ran)); !slices.Equal(names, []string{"abandon", "reconcile", "resume", "suspend"}) {
-		t.Errorf("ran %v", names)
 	}
 }
 

@@ -30,12 +30,12 @@ type action struct {
 	DisplayName string `json:"displayName"`
 }
 
-var actionFolder = filepath.Join(folder("SecurityGroupPolicy"), "actions")
+func actionFolder(kind string) string { return filepath.Join(folder(kind), "actions") }
 
-// actionNames are those that have a script.
-func actionNames(t *testing.T) (names []string) {
+// actionNames are those of a kind that have a script.
+func actionNames(t *testing.T, kind string) (names []string) {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(actionFolder, "*", "action.lua"))
+	paths, err := filepath.Glob(filepath.Join(actionFolder(kind), "*", "action.lua"))
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("%d actions: %v", len(paths), err)
 	}
@@ -45,72 +45,78 @@ func actionNames(t *testing.T) (names []string) {
 	return names
 }
 
-func actionScript(t *testing.T, name string) string {
+func actionScript(t *testing.T, kind, name string) string {
 	t.Helper()
-	return string(read(t, filepath.Join(actionFolder, name, "action.lua")))
+	return string(read(t, filepath.Join(actionFolder(kind), name, "action.lua")))
 }
 
-func offered(t *testing.T, object map[string]any) map[string]action {
+func offered(t *testing.T, kind string, object map[string]any) map[string]action {
 	t.Helper()
 	found := map[string]action{}
-	if err := run(t.Context(), string(read(t, filepath.Join(actionFolder, "discovery.lua"))), object, &found); err != nil {
+	if err := run(t.Context(), string(read(t, filepath.Join(actionFolder(kind), "discovery.lua"))), object, &found); err != nil {
 		t.Fatal(err)
 	}
 	return found
 }
 
 func TestActionsAreOfferedAsArgoCDsOwnTestsExpectIt(t *testing.T) {
-	var tests actionTests
-	readYAML(t, filepath.Join(actionFolder, "action_test.yaml"), &tests)
-	for _, test := range tests.DiscoveryTests {
-		want := map[string]action{}
-		for _, a := range test.Result {
-			want[a.Name] = action{Disabled: a.Disabled, IconClass: a.IconClass, DisplayName: a.DisplayName}
-		}
-		got := offered(t, readObject(t, filepath.Join(actionFolder, test.InputPath)).Object)
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s: -want +got\n%s", test.InputPath, diff)
+	for _, kind := range kinds {
+		var tests actionTests
+		readYAML(t, filepath.Join(actionFolder(kind), "action_test.yaml"), &tests)
+		for _, test := range tests.DiscoveryTests {
+			want := map[string]action{}
+			for _, a := range test.Result {
+				want[a.Name] = action{Disabled: a.Disabled, IconClass: a.IconClass, DisplayName: a.DisplayName}
+			}
+			got := offered(t, kind, readObject(t, filepath.Join(actionFolder(kind), test.InputPath)).Object)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s: %s: -want +got\n%s", kind, test.InputPath, diff)
+			}
 		}
 	}
 }
 
 // TestAnActionIsOfferedWhereItDoesSomething asks in every state.
 func TestAnActionIsOfferedWhereItDoesSomething(t *testing.T) {
-	names := actionNames(t)
-	for _, s := range states(t, "SecurityGroupPolicy") {
-		suspended, _, _ := unstructured.NestedBool(s.object.Object, "spec", "suspend")
-		held := len(s.object.GetFinalizers()) > 0 && s.object.GetFinalizers()[0] == group+"/restore"
-		want := map[string]bool{"reconcile": !suspended, "suspend": !suspended && !s.deleted(), "resume": suspended, "abandon": s.deleted() && held}
-		found := offered(t, s.object.Object)
-		for _, name := range names {
-			a, listed := found[name]
-			if enabled := listed && !a.Disabled; enabled != want[name] {
-				t.Errorf("%s: %s is offered: %v", s.name, name, enabled)
+	for _, kind := range kinds {
+		names := actionNames(t, kind)
+		for _, s := range states(t, kind) {
+			suspended, _, _ := unstructured.NestedBool(s.object.Object, "spec", "suspend")
+			held := len(s.object.GetFinalizers()) > 0 && s.object.GetFinalizers()[0] == group+"/restore"
+			want := map[string]bool{"reconcile": !suspended, "suspend": !suspended && !s.deleted(), "resume": suspended, "abandon": s.deleted() && held}
+			found := offered(t, kind, s.object.Object)
+			for _, name := range names {
+				a, listed := found[name]
+				if enabled := listed && !a.Disabled; enabled != want[name] {
+					t.Errorf("%s: %s: %s is offered: %v", kind, s.name, name, enabled)
+				}
 			}
-		}
-		if _, listed := found["abandon"]; listed != want["abandon"] {
-			t.Errorf("%s: abandon is listed: %v", s.name, listed)
+			if _, listed := found["abandon"]; listed != want["abandon"] {
+				t.Errorf("%s: %s: abandon is listed: %v", kind, s.name, listed)
+			}
 		}
 	}
 }
 
 func TestActionsChangeWhatArgoCDsOwnTestsExpect(t *testing.T) {
-	var tests actionTests
-	readYAML(t, filepath.Join(actionFolder, "action_test.yaml"), &tests)
-	tested := map[string]bool{}
-	for _, test := range tests.ActionTests {
-		tested[test.Action] = true
-		object := &unstructured.Unstructured{}
-		input := readObject(t, filepath.Join(actionFolder, test.InputPath)).Object
-		if err := run(t.Context(), actionScript(t, test.Action), input, &object.Object); err != nil {
-			t.Fatalf("%s: %v", test.Action, err)
+	for _, kind := range kinds {
+		var tests actionTests
+		readYAML(t, filepath.Join(actionFolder(kind), "action_test.yaml"), &tests)
+		tested := map[string]bool{}
+		for _, test := range tests.ActionTests {
+			tested[test.Action] = true
+			object := &unstructured.Unstructured{}
+			input := readObject(t, filepath.Join(actionFolder(kind), test.InputPath)).Object
+			if err := run(t.Context(), actionScript(t, kind, test.Action), input, &object.Object); err != nil {
+				t.Fatalf("%s: %s: %v", kind, test.Action, err)
+			}
+			settleTime(t, object)
+			current(t, filepath.Join(actionFolder(kind), test.ExpectedOutputPath), toYAML(t, object.Object))
 		}
-		settleTime(t, object)
-		current(t, filepath.Join(actionFolder, test.ExpectedOutputPath), toYAML(t, object.Object))
-	}
-	for _, name := range actionNames(t) {
-		if !tested[name] {
-			t.Errorf("the action %s has no test", name)
+		for _, name := range actionNames(t, kind) {
+			if !tested[name] {
+				t.Errorf("%s: the action %s has no test", kind, name)
+			}
 		}
 	}
 }
@@ -136,15 +142,16 @@ func TestTheConfigMapHasTheScripts(t *testing.T) {
 		Name   string `json:"name"`
 		Action string `json:"action.lua"`
 	}
-	actions := struct {
-		Discovery   string       `json:"discovery.lua"`
-		Definitions []definition `json:"definitions"`
-	}{Discovery: string(read(t, filepath.Join(actionFolder, "discovery.lua")))}
-	for _, name := range actionNames(t) {
-		actions.Definitions = append(actions.Definitions, definition{name, actionScript(t, name)})
-	}
-	data := map[string]string{"resource.customizations.actions." + group + "_SecurityGroupPolicy": string(toYAML(t, actions))}
+	data := map[string]string{}
 	for _, kind := range kinds {
+		actions := struct {
+			Discovery   string       `json:"discovery.lua"`
+			Definitions []definition `json:"definitions"`
+		}{Discovery: string(read(t, filepath.Join(actionFolder(kind), "discovery.lua")))}
+		for _, name := range actionNames(t, kind) {
+			actions.Definitions = append(actions.Definitions, definition{name, actionScript(t, kind, name)})
+		}
+		data["resource.customizations.actions."+group+"_"+kind] = string(toYAML(t, actions))
 		data["resource.customizations.health."+group+"_"+kind] = string(read(t, filepath.Join(folder(kind), "health.lua")))
 	}
 	file := map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "data": data, "metadata": map[string]any{
@@ -156,19 +163,21 @@ func TestTheConfigMapHasTheScripts(t *testing.T) {
 
 // TestNothingElseLiesInTheLayout finds an expectation that no test has.
 func TestNothingElseLiesInTheLayout(t *testing.T) {
-	var tests actionTests
-	readYAML(t, filepath.Join(actionFolder, "action_test.yaml"), &tests)
-	expected := map[string]bool{}
-	for _, test := range tests.ActionTests {
-		expected[filepath.Base(test.ExpectedOutputPath)] = true
-	}
-	files, err := os.ReadDir(filepath.Join(actionFolder, "testdata"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range files {
-		if !expected[f.Name()] {
-			t.Errorf("actions/testdata/%s belongs to no test", f.Name())
+	for _, kind := range kinds {
+		var tests actionTests
+		readYAML(t, filepath.Join(actionFolder(kind), "action_test.yaml"), &tests)
+		expected := map[string]bool{}
+		for _, test := range tests.ActionTests {
+			expected[filepath.Base(test.ExpectedOutputPath)] = true
+		}
+		files, err := os.ReadDir(filepath.Join(actionFolder(kind), "testdata"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			if !expected[f.Name()] {
+				t.Errorf("%s/actions/testdata/%s belongs to no test", kind, f.Name())
+			}
 		}
 	}
 }
