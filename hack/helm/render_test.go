@@ -169,7 +169,7 @@ func TestTheChartInstallsWhatConfigInstalls(t *testing.T) {
 		{"three shards", "resources: [config/shards]", "shards: [{name: a}, {name: b}]"},
 		{"everything", "resources: [config/shards, config/account, config/network-policy, config/prometheus]\n" +
 			"components: [config/metrics-certificate, config/components/aggregate-roles]",
-			"{shards: [{name: a}, {name: b}], defaultAccount: {enabled: true}, networkPolicy: {enabled: true}, serviceMonitor: {enabled: true}," +
+			"{shards: [{name: a}, {name: b}], defaultAccount: {enabled: true}, networkPolicy: {enabled: true}, serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}, dashboards: {enabled: true}," +
 				"metrics: {certificate: {source: certManager}}, aggregateRoles: true}"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -161,7 +161,7 @@ func TestMonitoringComesFromTheFilesOfConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rule := find(t, all, "PrometheusRule", "sgp-manager")
+	rule := find(t, all, "PrometheusRule", "sgp-operator")
 	groups, _, _ := unstructured.NestedSlice(rule.Object, "spec", "groups")
 	if len(groups) != 2 || rule.GetLabels()["release"] != "prometheus" {
 		t.Errorf("the groups are %v", groups)
@@ -170,7 +170,7 @@ func TestMonitoringComesFromTheFilesOfConfig(t *testing.T) {
 	if text, _, _ := unstructured.NestedString(summary[0].(map[string]any), "annotations", "summary"); text != "{{ $labels.reason }}" {
 		t.Errorf("the summary is %q", text)
 	}
-	shown := find(t, all, "ConfigMap", "sgp-dashboard-policies")
+	shown := find(t, all, "ConfigMap", "policies-dashboard")
 	if text, _, _ := unstructured.NestedString(shown.Object, "data", "policies.json"); text != dashboard || shown.GetLabels()["grafana_dashboard"] != "1" {
 		t.Errorf("the dashboard is %v", shown.Object)
 	}
