@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -64,8 +65,7 @@ type declared struct {
 
 // read reads the manifests, and leaves aside what is of another account.
 func (s *sourceFlags) read(ctx context.Context, p Process) (*declared, error) {
-	s.Stdin = p.Stdin
-	resources, problems, err := manifests.Read(ctx, s.Sources)
+	resources, problems, err := s.load(ctx, p.Stdin)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +88,25 @@ func (s *sourceFlags) read(ctx context.Context, p Process) (*declared, error) {
 		return nil, misused("the manifests are of several accounts (%s), and the environment's keys of one: name it with --account, and compare each by itself", strings.Join(accounts, ", "))
 	}
 	return d, nil
+}
+
+// load reads the manifests. A pipe that says nothing keeps nobody from stopping.
+func (s *sourceFlags) load(ctx context.Context, stdin io.Reader) ([]manifests.Resource, []manifests.Problem, error) {
+	s.Stdin = stdin
+	done := make(chan struct{})
+	var found []manifests.Resource
+	var wrong []manifests.Problem
+	var failed error
+	go func() {
+		defer close(done)
+		found, wrong, failed = manifests.Read(ctx, s.Sources)
+	}()
+	select {
+	case <-done:
+		return found, wrong, failed
+	case <-ctx.Done():
+		return nil, nil, fmt.Errorf("%w while reading the manifests", errStopped)
+	}
 }
 
 // Reasons beside those of manifests and of the API's conditions.
