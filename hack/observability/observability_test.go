@@ -204,6 +204,9 @@ func metricsOf(t *testing.T, expr string) (names []string) {
 	return names
 }
 
+// promtoolFound is promtool's exit code where it has something to say.
+const promtoolFound = 3
+
 // served are the names of what the manager serves. promtool has nothing to say of those
 // that are this project's.
 func (i *installation) served(promtool string) map[string]bool {
@@ -214,7 +217,10 @@ func (i *installation) served(promtool string) map[string]bool {
 	}
 	check := exec.CommandContext(i.t.Context(), promtool, "check", "metrics")
 	check.Stdin = bytes.NewReader(text)
-	out, _ := check.CombinedOutput()
+	out, err := check.CombinedOutput()
+	if exit, ended := errors.AsType[*exec.ExitError](err); err != nil && (!ended || exit.ExitCode() != promtoolFound) {
+		i.t.Errorf("promtool check metrics: %v: %s", err, out) // it could not read them
+	}
 	for line := range strings.Lines(string(out)) {
 		if strings.HasPrefix(line, "sgp_") {
 			i.t.Errorf("promtool check metrics: %s", line)
