@@ -60,7 +60,35 @@ func measureImports(ctx context.Context, o options) error {
 		}
 		fmt.Println("bench:", strings.Join(m.row(o.burst), ", "))
 	}
-	return os.WriteFile(filepath.Join(o.out, "import.md"), []byte(importReport(o, describeMachine(ctx, o), cases)), 0o644) //nolint:gosec // for everybody to read
+	report := []byte(importReport(o, describeMachine(ctx, o), cases))
+	return errors.Join(os.WriteFile(filepath.Join(o.out, "import.md"), report, 0o644), promised(cases, o.burst)) //nolint:gosec // for everybody to read
+}
+
+// What docs/cli.md promises of an import.
+const (
+	leastShare = 0.95
+	mostEach   = kib
+)
+
+// promised fails where an import uses less of its limit, or needs more memory for each
+// group, than is promised.
+func promised(cases []*imported, burst int) (err error) {
+	for _, m := range cases {
+		if share := m.useful(burst) / m.limit(); m.limit() < unlimited && share < leastShare {
+			err = errors.Join(err, fmt.Errorf("the import of %s groups uses %.1f %% of its limit: %.0f %% are promised", whole(m.groups), 100*share, 100*leastShare))
+		}
+	}
+	if each := eachGroup(cases); each > mostEach {
+		err = errors.Join(err, fmt.Errorf("each group more takes %.2f KiB: 1 is promised", each/kib))
+	}
+	return err
+}
+
+// eachGroup is what each group more adds to the peak of memory. The last three cases
+// differ in the number of groups alone.
+func eachGroup(cases []*imported) float64 {
+	first, last := cases[len(cases)-3], cases[len(cases)-1]
+	return (last.peakRSS - first.peakRSS) / float64(last.groups-first.groups)
 }
 
 // measure runs one import, of groups whose names are as long as people make them.
@@ -133,8 +161,7 @@ func (m *imported) row(burst int) []string {
 		fmt.Sprintf("%.2f ms", 1000*m.cpu.Seconds()/float64(m.groups)), mib(m.peakRSS)}
 }
 
-// importReport is the page of what was measured. The last cases differ in the number of
-// groups alone.
+// importReport is the page of what was measured.
 func importReport(o options, on machine, cases []*imported) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Import\n\nWritten by `make bench-import`: `manager import -f` of one region, from a simulator in another process, each of whose\n"+
@@ -145,9 +172,7 @@ func importReport(o options, on machine, cases []*imported) string {
 	for _, m := range cases {
 		line(m.row(o.burst))
 	}
-	first, last := cases[len(cases)-3], cases[len(cases)-1]
-	each := (last.peakRSS - first.peakRSS) / float64(last.groups-first.groups) / kib
-	fmt.Fprintf(&b, "\n- From %s to %s groups each group more adds %.2f KiB to the peak.\n", whole(first.groups), whole(last.groups), each)
+	fmt.Fprintf(&b, "\n- From %s to %s groups each group more adds %.2f KiB to the peak.\n", whole(cases[len(cases)-3].groups), whole(cases[len(cases)-1].groups), eachGroup(cases)/kib)
 	fmt.Fprintf(&b, "- *Granted* is the simulator's own limit; what it refuses is read again. *Of the limit* is of the lower of both, less the burst of %d.\n", o.burst)
 	return b.String()
 }
