@@ -93,6 +93,15 @@ func TestTheSameSourcesAreTheSameImage(t *testing.T) {
 	}
 }
 
+// make image runs in hack/image, and its reader in the root of the repository.
+func TestWhatIsPrintedIsAPathFromTheRepository(t *testing.T) {
+	for path, want := range map[string]string{"../../bin/image/oci": "bin/image/oci", "/somewhere/oci": "/somewhere/oci"} {
+		if got := (options{root: "../.."}).fromRoot(path); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+}
+
 // What a registry is given, it gives back whole, for each platform.
 func TestARegistryGivesBackWhatItWasGiven(t *testing.T) {
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))

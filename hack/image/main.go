@@ -8,9 +8,11 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -55,11 +57,19 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s:%s@%s\n  OCI layout: %s\n", o.name, o.version, digest, filepath.Join(o.out, "oci"))
-	for platform := range images {
-		fmt.Printf("  docker load -i %s\n", o.tarball(platform))
+	fmt.Printf("%s:%s@%s\n  OCI layout: %s\n", o.name, o.version, digest, o.fromRoot(filepath.Join(o.out, "oci")))
+	for _, platform := range slices.Sorted(maps.Keys(images)) {
+		fmt.Printf("  docker load -i %s\n", o.fromRoot(o.tarball(platform)))
 	}
 	return nil
+}
+
+// fromRoot is a path as it leads there from the repository, where make was run.
+func (o options) fromRoot(path string) string {
+	if relative, err := filepath.Rel(o.root, path); err == nil {
+		return relative
+	}
+	return path
 }
 
 // images are those of the platforms.
