@@ -51,7 +51,7 @@ func TestEveryMistakeIsNamedWithLineFieldAndRemedy(t *testing.T) {
 			`MissingField -:6: net/web: spec.regionId: is missing; regionId is the region of the security group, for example cn-hangzhou`},
 		"a field that does not exist": {edited("regionId", "managmentPolicy: Observe\n  regionId"),
 			`UnknownField -:7: net/web: spec.managmentPolicy: there is no such field; remove it, or write one of accountRef, deletionPolicy, ` +
-				`innerAccessPolicy, managementPolicy, ownerAccount, regionId, resyncInterval, securityGroupId, suspend`},
+				`innerAccessPolicy, managementPolicy, ownerAccount, regionId, resyncInterval, rollbackAfter, securityGroupId, suspend, verifyIsolation`},
 		"a value that is none of those": {edited("spec:", "spec:\n  managementPolicy: Watch"),
 			`InvalidValue -:7: net/web: spec.managementPolicy: Unsupported value: "Watch": supported values: "Enforce", "Observe"; ` +
 				`managementPolicy is Enforce to make the group as declared and keep it so, or Observe to report a difference and never write to the cloud`},
