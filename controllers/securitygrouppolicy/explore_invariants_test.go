@@ -388,7 +388,7 @@ func (s *state) settled() string {
 			continue
 		}
 		if p := live[uid]; p != nil && !p.Spec.Suspend && claims.HeldBy(c, p) && s.now.After(open.until.Add(resync)) && !s.cloud.gone &&
-			s.cloud.value != open.to && !(s.guarded && s.nodes && open.to == ecs.Drop) {
+			s.cloud.value != open.to && (!s.guarded || !s.nodes || open.to != ecs.Drop) {
 			return "a change that nobody has confirmed is not put back"
 		}
 	}

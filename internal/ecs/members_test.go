@@ -115,9 +115,9 @@ func TestAnAnswerThatIsNotTheActionsIsNoEmptyList(t *testing.T) {
 	t.Cleanup(server.Close)
 	client := clientOf(t, server.URL)
 	_, _, err := client.Interfaces(t.Context(), "cn-hangzhou", ecs.Members{VpcID: "vpc-1"}, "", ratelimit.Edit)
-	wantError(t, err, ecs.Unavailable, ecs.CodeInvalidResponse)
+	_ = wantError(t, err, ecs.Unavailable, ecs.CodeInvalidResponse)
 	_, _, err = client.Instances(t.Context(), "cn-hangzhou", ecs.Members{VpcID: "vpc-1"}, "", ratelimit.Edit)
-	wantError(t, err, ecs.Unavailable, ecs.CodeInvalidResponse)
+	_ = wantError(t, err, ecs.Unavailable, ecs.CodeInvalidResponse)
 	_, _, err = client.PrefixList(t.Context(), "cn-hangzhou", "pl-1", ratelimit.Edit)
-	wantError(t, err, ecs.Unavailable, ecs.CodeInvalidResponse)
+	_ = wantError(t, err, ecs.Unavailable, ecs.CodeInvalidResponse)
 }

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -57,7 +57,7 @@ func (a *Approvals) distrust(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	const name = v1alpha1.ApprovalPolicyName
-	policy, binding := &admissionv1.ValidatingAdmissionPolicy{}, &admissionv1.ValidatingAdmissionPolicyBinding{}
+	policy, binding := &admissionregistrationv1.ValidatingAdmissionPolicy{}, &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}
 	for _, o := range []client.Object{policy, binding} {
 		switch err := a.API.Get(ctx, types.NamespacedName{Name: name}, o); {
 		case apierrors.IsNotFound(err):
@@ -69,9 +69,9 @@ func (a *Approvals) distrust(ctx context.Context) (string, error) {
 		}
 	}
 	switch {
-	case policy.Spec.FailurePolicy != nil && *policy.Spec.FailurePolicy != admissionv1.Fail:
+	case policy.Spec.FailurePolicy != nil && *policy.Spec.FailurePolicy != admissionregistrationv1.Fail:
 		return "the ValidatingAdmissionPolicy " + name + " does not have failurePolicy Fail", nil
-	case binding.Spec.PolicyName != name, !slices.Contains(binding.Spec.ValidationActions, admissionv1.Deny), binding.Spec.MatchResources != nil:
+	case binding.Spec.PolicyName != name, !slices.Contains(binding.Spec.ValidationActions, admissionregistrationv1.Deny), binding.Spec.MatchResources != nil:
 		return "the ValidatingAdmissionPolicyBinding " + name + " does not deny for all resources", nil
 	}
 	a.trustedAt = a.Now()
@@ -79,7 +79,7 @@ func (a *Approvals) distrust(ctx context.Context) (string, error) {
 }
 
 func kindOf(o client.Object) string {
-	if _, ok := o.(*admissionv1.ValidatingAdmissionPolicy); ok {
+	if _, ok := o.(*admissionregistrationv1.ValidatingAdmissionPolicy); ok {
 		return "ValidatingAdmissionPolicy"
 	}
 	return "ValidatingAdmissionPolicyBinding"

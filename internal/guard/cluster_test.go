@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	admissionv1 "k8s.io/api/admissionregistration/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -168,16 +168,16 @@ func orElse(err error, otherwise func() error) error {
 // TestApprovalsAreTrustedOnlyWhereTheAPIServerAsksWhoGivesThem changes one thing of the
 // installation at a time.
 func TestApprovalsAreTrustedOnlyWhereTheAPIServerAsksWhoGivesThem(t *testing.T) {
-	policy := func(edits ...func(*admissionv1.ValidatingAdmissionPolicy)) *admissionv1.ValidatingAdmissionPolicy {
-		p := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.ApprovalPolicyName}}
+	policy := func(edits ...func(*admissionregistrationv1.ValidatingAdmissionPolicy)) *admissionregistrationv1.ValidatingAdmissionPolicy {
+		p := &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.ApprovalPolicyName}}
 		for _, edit := range edits {
 			edit(p)
 		}
 		return p
 	}
-	binding := func(edits ...func(*admissionv1.ValidatingAdmissionPolicyBinding)) *admissionv1.ValidatingAdmissionPolicyBinding {
-		b := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.ApprovalPolicyName},
-			Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: v1alpha1.ApprovalPolicyName, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny}}}
+	binding := func(edits ...func(*admissionregistrationv1.ValidatingAdmissionPolicyBinding)) *admissionregistrationv1.ValidatingAdmissionPolicyBinding {
+		b := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.ApprovalPolicyName},
+			Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: v1alpha1.ApprovalPolicyName, ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny}}}
 		for _, edit := range edits {
 			edit(b)
 		}
@@ -190,16 +190,18 @@ func TestApprovalsAreTrustedOnlyWhereTheAPIServerAsksWhoGivesThem(t *testing.T) 
 		"as config/approvals has it": {[]client.Object{policy(), binding()}, ""},
 		"no policy":                  {[]client.Object{binding()}, "the cluster has no ValidatingAdmissionPolicy approvals.ecs.alibabacloud.com: install config/approvals"},
 		"no binding":                 {[]client.Object{policy()}, "the cluster has no ValidatingAdmissionPolicyBinding"},
-		"a policy that fails open": {[]client.Object{policy(func(p *admissionv1.ValidatingAdmissionPolicy) { p.Spec.FailurePolicy = new(admissionv1.Ignore) }), binding()},
+		"a policy that fails open": {[]client.Object{policy(func(p *admissionregistrationv1.ValidatingAdmissionPolicy) {
+			p.Spec.FailurePolicy = new(admissionregistrationv1.Ignore)
+		}), binding()},
 			"does not have failurePolicy Fail"},
-		"a binding that only warns": {[]client.Object{policy(), binding(func(b *admissionv1.ValidatingAdmissionPolicyBinding) {
-			b.Spec.ValidationActions = []admissionv1.ValidationAction{admissionv1.Warn}
+		"a binding that only warns": {[]client.Object{policy(), binding(func(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding) {
+			b.Spec.ValidationActions = []admissionregistrationv1.ValidationAction{admissionregistrationv1.Warn}
 		})}, "does not deny for all resources"},
-		"a binding for some namespaces": {[]client.Object{policy(), binding(func(b *admissionv1.ValidatingAdmissionPolicyBinding) {
-			b.Spec.MatchResources = &admissionv1.MatchResources{}
+		"a binding for some namespaces": {[]client.Object{policy(), binding(func(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding) {
+			b.Spec.MatchResources = &admissionregistrationv1.MatchResources{}
 		})},
 			"does not deny for all resources"},
-		"a binding of another policy": {[]client.Object{policy(), binding(func(b *admissionv1.ValidatingAdmissionPolicyBinding) { b.Spec.PolicyName = "other" })},
+		"a binding of another policy": {[]client.Object{policy(), binding(func(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding) { b.Spec.PolicyName = "other" })},
 			"does not deny for all resources"},
 	} {
 		t.Run(name, func(t *testing.T) {

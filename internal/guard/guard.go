@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -154,6 +155,27 @@ func (g *Guard) look(ctx context.Context, cloud members.Cloud, c *cluster, p *v1
 	return checked, 0, nil
 }
 
+// part is what a member of a group is to a cluster.
+type part int
+
+const (
+	ofNobody part = iota
+	ofThisCluster
+	ofAPIServer
+	ofAnotherCluster
+)
+
+// parts are how messages speak of them.
+var parts = []struct {
+	part      part
+	one, many string
+}{
+	{ofThisCluster, "node of this cluster is in it", "nodes of this cluster are in it"},
+	{ofAPIServer, "interface of an API server is in it", "interfaces of an API server are in it"},
+	{ofAnotherCluster, "instance or interface with the tag " + clusterTag + " of an ACK cluster is in it",
+		"instances or interfaces with the tag " + clusterTag + " of an ACK cluster are in it"},
+}
+
 // cuts tells what of this cluster, or of another, is in a group.
 func (c *cluster) cuts(region, vpcID string, own []ecs.Instance, found members.Found) (reasons []string) {
 	isNode := map[string]bool{}
@@ -162,46 +184,44 @@ func (c *cluster) cuts(region, vpcID string, own []ecs.Instance, found members.F
 	}
 	// An address is one of the API server's only in a VPC of the cluster.
 	inOurVPC := len(own) == 0 || slices.ContainsFunc(own, func(i ecs.Instance) bool { return i.VpcID == vpcID })
-	nodes, planes, others := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	ids := map[part]map[string]bool{ofNobody: {}, ofThisCluster: {}, ofAPIServer: {}, ofAnotherCluster: {}}
 	for _, i := range found.Instances {
 		switch {
 		case isNode[i.ID]:
-			nodes[i.ID] = true
+			ids[ofThisCluster][i.ID] = true
 		case i.Tags[clusterTag] != "":
-			others[i.ID] = true
+			ids[ofAnotherCluster][i.ID] = true
 		}
 	}
 	for _, i := range found.Interfaces {
-		isPlane := strings.HasPrefix(i.Name, controlPlane) && i.InstanceID == ""
-		for _, p := range i.Prefixes {
-			isPlane = isPlane || inOurVPC && p.IsSingleIP() && c.addresses[p.Addr()]
-		}
 		switch {
 		case isNode[i.InstanceID]:
-			nodes[i.InstanceID] = true
-		case isPlane:
-			planes[i.ID] = true
+			ids[ofThisCluster][i.InstanceID] = true
+		case c.isControlPlane(i, inOurVPC):
+			ids[ofAPIServer][i.ID] = true
 		case i.Tags[clusterTag] != "":
-			others[i.ID] = true
+			ids[ofAnotherCluster][i.ID] = true
 		}
 	}
-	for _, kind := range []struct {
-		ids       map[string]bool
-		one, many string
-	}{
-		{nodes, "node of this cluster is in it", "nodes of this cluster are in it"},
-		{planes, "interface of an API server is in it", "interfaces of an API server are in it"},
-		{others, "instance or interface with the tag " + clusterTag + " of an ACK cluster is in it", "instances or interfaces with the tag " + clusterTag + " of an ACK cluster are in it"},
-	} {
-		what := kind.many
-		if len(kind.ids) == 1 {
-			what = kind.one
-		}
-		if len(kind.ids) > 0 {
-			reasons = append(reasons, fmt.Sprintf("%d %s (%s)", len(kind.ids), what, named(kind.ids)))
+	for _, p := range parts {
+		switch n := len(ids[p.part]); n {
+		case 0:
+		case 1:
+			reasons = append(reasons, fmt.Sprintf("1 %s (%s)", p.one, named(ids[p.part])))
+		default:
+			reasons = append(reasons, fmt.Sprintf("%d %s (%s)", n, p.many, named(ids[p.part])))
 		}
 	}
 	return reasons
+}
+
+// isControlPlane tells whether an interface is an API server's: by its address, if that can
+// be this cluster's, or by the name that ACK gives such interfaces.
+func (c *cluster) isControlPlane(i ecs.Interface, inOurVPC bool) bool {
+	if strings.HasPrefix(i.Name, controlPlane) && i.InstanceID == "" {
+		return true
+	}
+	return inOurVPC && slices.ContainsFunc(i.Prefixes, func(p netip.Prefix) bool { return p.IsSingleIP() && c.addresses[p.Addr()] })
 }
 
 // named names some of a set, always the same ones.
