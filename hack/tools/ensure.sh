@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Prints the path of a development tool, and builds it first if need be:
-#   hack/tools/ensure.sh controller-gen | crd-ref-docs | golangci-lint | benchstat | gremlins | govulncheck | validate-krew-manifest | kustomize-controller
+#   hack/tools/ensure.sh controller-gen | crd-ref-docs | golangci-lint | benchstat | gremlins | govulncheck | validate-krew-manifest | cyclonedx-gomod | kustomize-controller
 # The version comes from the go.mod that pins it. The result lies in the user's
 # cache, so that every clone and CI share it. Progress goes to standard error.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-name=${1:?usage: hack/tools/ensure.sh controller-gen | crd-ref-docs | golangci-lint | benchstat | gremlins | govulncheck | validate-krew-manifest | kustomize-controller}
+name=${1:?usage: hack/tools/ensure.sh controller-gen | crd-ref-docs | golangci-lint | benchstat | gremlins | govulncheck | validate-krew-manifest | cyclonedx-gomod | kustomize-controller}
 say() { echo "$name: $*" >&2; }
 
 case $name in
@@ -30,6 +30,9 @@ case $name in
     takes="under a minute" ;;
   validate-krew-manifest)
     module=$here/../krew/validate; path=sigs.k8s.io/krew; package=$path/cmd/validate-krew-manifest
+    takes="under a minute" ;;
+  cyclonedx-gomod)
+    module=$here; path=github.com/CycloneDX/cyclonedx-gomod; package=$path/cmd/cyclonedx-gomod
     takes="under a minute" ;;
   kustomize-controller)
     module=$here/../gitops/flux; path=github.com/fluxcd/kustomize-controller; package=$path
