@@ -1,4 +1,4 @@
-package main
+package krew
 
 import (
 	"os"
@@ -13,9 +13,8 @@ import (
 func release(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, of := range platforms {
-		name := "alicloud-sgp_" + of.os + "_" + of.arch + "." + of.ending
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(of.os), 0o600); err != nil {
+	for _, of := range Platforms {
+		if err := os.WriteFile(filepath.Join(dir, of.Archive()), []byte(of.OS), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -23,12 +22,12 @@ func release(t *testing.T) string {
 }
 
 func TestEveryPlatformIsInTheManifestOnce(t *testing.T) {
-	var out strings.Builder
-	if err := run("v1.2.3", release(t), "https://example.com/d", &out); err != nil {
+	manifest, err := Manifest("v1.2.3", release(t), "https://example.com/d", Platforms)
+	if err != nil {
 		t.Fatal(err)
 	}
 	var p plugin
-	if err := yaml.UnmarshalStrict([]byte(out.String()), &p); err != nil {
+	if err := yaml.UnmarshalStrict(manifest, &p); err != nil {
 		t.Fatal(err)
 	}
 	// Krew wants one short line, and the name that the file has in its index.
@@ -55,14 +54,14 @@ func TestEveryPlatformIsInTheManifestOnce(t *testing.T) {
 func TestAnIncompleteReleaseHasNoManifest(t *testing.T) {
 	dir := release(t)
 	for _, version := range []string{"", "1.2.3", "v1.2"} {
-		if err := run(version, dir, homepage, &strings.Builder{}); err == nil {
+		if _, err := Manifest(version, dir, Homepage, Platforms); err == nil {
 			t.Errorf("version %q", version)
 		}
 	}
 	if err := os.Remove(filepath.Join(dir, "alicloud-sgp_windows_amd64.zip")); err != nil {
 		t.Fatal(err)
 	}
-	if err := run("v1.2.3", dir, homepage, &strings.Builder{}); err == nil || !strings.Contains(err.Error(), "windows_amd64.zip") {
+	if _, err := Manifest("v1.2.3", dir, Homepage, Platforms); err == nil || !strings.Contains(err.Error(), "windows_amd64.zip") {
 		t.Error(err)
 	}
 }
