@@ -198,6 +198,18 @@ vulncheck: ## Look for known vulnerabilities in what the code calls (asks vuln.g
 verify: ## Check that generated files, formatting and go.mod are current
 	hack/verify.sh
 
+##@ Release
+
+.PHONY: release
+release: ## Write what a release consists of into bin/release/VERSION, and publish nothing (VERSION=v0.1.0)
+	set -e; sbom=$$(hack/tools/ensure.sh cyclonedx-gomod); validate=$$(hack/tools/ensure.sh validate-krew-manifest); \
+	go run ./hack/release --version '$(VERSION)' --cyclonedx-gomod "$$sbom" --validate-krew-manifest "$$validate"
+
+.PHONY: release-test
+release-test: ## Make a release of two platforms twice, in two folders, compare and use it, a minute (five the first time)
+	set -e; sbom=$$(hack/tools/ensure.sh cyclonedx-gomod); validate=$$(hack/tools/ensure.sh validate-krew-manifest); \
+	go test -count=1 -timeout 30m ./hack/release -cyclonedx-gomod "$$sbom" -validate-krew-manifest "$$validate"
+
 ##@ Deploy
 
 .PHONY: image

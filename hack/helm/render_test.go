@@ -56,7 +56,7 @@ func values(t *testing.T, text string) (v map[string]any) {
 // template is what `helm template` prints, for a cluster that serves apis.
 func template(t *testing.T, dir, text string, apis ...string) ([]unstructured.Unstructured, error) {
 	t.Helper()
-	chart, err := loader.LoadDir(dir)
+	chart, err := loader.Load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
