@@ -56,6 +56,22 @@ var listing = []Check{
 		return r.lists(ctx, 0, "SecurityGroupId", nobodys)
 	}},
 	{"list-by-tag", "A filter by key and value of a tag, right after the groups were made: all of them", Assumed, listByTag},
+	{"list-by-tag-key", "A filter by the key of a tag alone: groups that bear it, and no others", Assumed, func(ctx context.Context, r *run) (seen, error) {
+		page, _, err := r.list(ctx, "Tag.1.Key", TagKey, "MaxResults", "100")
+		if err != nil {
+			return seen{}, err
+		}
+		own, others := 0, 0
+		for _, g := range page.SecurityGroups.SecurityGroup {
+			switch value, bears := g.tags()[TagKey]; {
+			case !bears:
+				others++
+			case value == r.id:
+				own++
+			}
+		}
+		return saw(own == len(r.own) && others == 0, "%d of %d groups, and %d without the key", own, len(r.own), others)
+	}},
 	{"list-pages", "MaxResults 1 and NextToken: each group on one page, an empty NextToken on the last", Documented, listPages},
 	{"list-total", "TotalCount without a page token, and none with MaxResults", Documented, func(ctx context.Context, r *run) (seen, error) {
 		old, _, err := r.list(ctx, "SecurityGroupId", r.basic)
