@@ -141,7 +141,7 @@ explore: ## Visit every state of the reconciler that DISTURBANCES=3 combined can
 mutants: ## Put mistakes back one at a time, and show that each is found, about ten minutes
 	go run ./hack/mutants
 	set -e; gremlins=$$(hack/tools/ensure.sh gremlins); \
-	for p in ./internal/policy ./internal/claims; do "$$gremlins" unleash "$$p" --workers 1 --timeout-coefficient 20 --threshold-efficacy 95; done
+	for p in ./internal/policy ./internal/claims ./internal/isolation; do "$$gremlins" unleash "$$p" --workers 1 --timeout-coefficient 20 --threshold-efficacy 95; done
 
 .PHONY: chaos
 chaos: ## Let everything go wrong at once for three minutes (SEED=7 to replay, CHAOS_ARGS='--resources 60'), then one of ten tenants

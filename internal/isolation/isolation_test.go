@@ -98,6 +98,13 @@ func TestTheEvidenceIsShortAndAlwaysTheSame(t *testing.T) {
 	}
 }
 
+func TestThreePathsAreAllThatThereAre(t *testing.T) {
+	v := Verdict{Paths: []Path{shared("g1"), shared("g2"), shared("g3")}}
+	if text := v.Evidence(); !strings.Contains(text, "g3") || strings.Contains(text, "others") {
+		t.Errorf("%s", text)
+	}
+}
+
 // packet is what one member may try to send another.
 type packet struct {
 	protocol string

@@ -21,6 +21,7 @@ func TestDecide(t *testing.T) {
 	edited := func(value string) Intent { return Intent{Value: value, Enforce: true} }
 	observe := func(value string) Intent { return Intent{Value: value, Recorded: true} }
 	deleted := func(value string) Intent { return Intent{Value: value, Enforce: true, Restoring: true, Recorded: true} }
+	rollback := func(value string) Intent { return Intent{Value: value, Enforce: true, RollingBack: true, Recorded: true} }
 	change := func(from, to string, cause Cause, age time.Duration) *Change { return &Change{from, to, cause, age} }
 	lost := func(from, to string, cause Cause, age time.Duration) Record {
 		return Record{Observed: from, Pending: change(from, to, cause, age), Repeatable: true}
@@ -104,6 +105,17 @@ func TestDecide(t *testing.T) {
 			modify("Accept", "Drop", Drift)},
 		"a spec edited while contested": {edited("Accept"), Record{Observed: "Drop", Corrections: ago(3*time.Second, 2*time.Second, time.Second)}, "Drop",
 			modify("Drop", "Accept", Spec)},
+
+		"not confirmed in time: put back what stood before": {rollback("Accept"), Record{Observed: "Drop", Last: change("Accept", "Drop", Spec, hour)}, "Drop",
+			modify("Drop", "Accept", Rollback)},
+		"not confirmed in time, and contested: a rollback does not wait": {rollback("Accept"), Record{Observed: "Accept", Corrections: ago(3*time.Second, 2*time.Second, time.Second)}, "Drop",
+			modify("Drop", "Accept", Rollback)},
+		"not confirmed in time, and somebody else has put it back": {rollback("Accept"), Record{Observed: "Drop", Last: change("Accept", "Drop", Spec, hour)}, "Accept",
+			Plan{Action: InSync}},
+		"not confirmed in time, and the answer to the rollback was lost": {rollback("Accept"), Record{Observed: "Drop", Pending: change("Drop", "Accept", Rollback, 0), Repeatable: true}, "Drop",
+			repeat("Drop", "Accept", Rollback, 0)},
+		"not confirmed in time, and it is not certain whether the change took effect": {rollback("Accept"), lost("Accept", "Drop", Spec, 0), "Accept",
+			again(time.Second, waitingForRequest)},
 
 		"deleted: the group is as it was left": {deleted("Drop"), Record{Observed: "Drop", Original: "Accept", Last: change("Accept", "Drop", Spec, hour)}, "Drop",
 			modify("Drop", "Accept", Restore)},
