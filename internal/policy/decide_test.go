@@ -21,7 +21,9 @@ func TestDecide(t *testing.T) {
 	edited := func(value string) Intent { return Intent{Value: value, Enforce: true} }
 	observe := func(value string) Intent { return Intent{Value: value, Recorded: true} }
 	deleted := func(value string) Intent { return Intent{Value: value, Enforce: true, Restoring: true, Recorded: true} }
-	rollback := func(value string) Intent { return Intent{Value: value, Enforce: true, RollingBack: true, Recorded: true} }
+	rollback := func(value string) Intent {
+		return Intent{Value: value, Enforce: true, RollingBack: true, Recorded: true}
+	}
 	change := func(from, to string, cause Cause, age time.Duration) *Change { return &Change{from, to, cause, age} }
 	lost := func(from, to string, cause Cause, age time.Duration) Record {
 		return Record{Observed: from, Pending: change(from, to, cause, age), Repeatable: true}
