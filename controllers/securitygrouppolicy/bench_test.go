@@ -134,6 +134,7 @@ func (s benchStatus) Update(_ context.Context, o client.Object, _ ...client.SubR
 	if _, err := json.Marshal(o); err != nil {
 		return err
 	}
+	s.store.writes++
 	s.store.stored = o.(*sgp).DeepCopy()
 	return nil
 }
