@@ -199,32 +199,7 @@ func (s *Server) describeNetworkInterfaces(c *call) (object, *apiError) {
 	if len(filter.addresses) > 0 && filter.vpc == "" {
 		return nil, missing("VpcId")
 	}
-	size, refusal := c.number("MaxResults", 10, 10, 500)
-	if refusal != nil {
-		return nil, refusal
-	}
-	start, known := c.position("interfaces")
-	if !known {
-		return nil, invalidParamter("NextToken")
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.regions[c.log.Region] {
-		return nil, unknownRegion()
-	}
-	var found []Interface
-	for _, i := range s.members.interfaces {
-		if filter.matchesInterface(i) {
-			found = append(found, i)
-		}
-	}
-	slices.SortFunc(found, func(a, b Interface) int { return strings.Compare(a.ID, b.ID) })
-	shown, next := paged(found, start, size, "interfaces")
-	list := []object{}
-	for _, i := range shown {
-		list = append(list, i.describe())
-	}
-	return object{{"NetworkInterfaceSets", object{{"NetworkInterfaceSet", list}}}, {"NextToken", next}}, nil
+	return listed[Interface]{"interfaces", "NetworkInterfaceSets", "NetworkInterfaceSet", 10, 500, s.members.interfaces, filter.matchesInterface}.answer(s, c)
 }
 
 func (s *Server) describeInstances(c *call) (object, *apiError) {
@@ -237,11 +212,23 @@ func (s *Server) describeInstances(c *call) (object, *apiError) {
 			return nil, refuse(400, "InvalidInstanceIds.Malformed", "The specified parameter InstanceIds is not valid.")
 		}
 	}
-	size, refusal := c.number("MaxResults", 10, 1, 100)
+	return listed[Instance]{"instances", "Instances", "Instance", 1, 100, s.members.instances, filter.matchesInstance}.answer(s, c)
+}
+
+// listed is a listing, page by page.
+type listed[T interface{ describe() object }] struct {
+	kind, set, element string
+	least, most        int // in a page
+	all                map[groupKey]T
+	matches            func(T) bool
+}
+
+func (l listed[T]) answer(s *Server, c *call) (object, *apiError) {
+	size, refusal := c.number("MaxResults", 10, l.least, l.most)
 	if refusal != nil {
 		return nil, refusal
 	}
-	start, known := c.position("instances")
+	start, known := c.position(l.kind)
 	if !known {
 		return nil, invalidParamter("NextToken")
 	}
@@ -250,19 +237,22 @@ func (s *Server) describeInstances(c *call) (object, *apiError) {
 	if !s.regions[c.log.Region] {
 		return nil, unknownRegion()
 	}
-	var found []Instance
-	for _, i := range s.members.instances {
-		if filter.matchesInstance(i) {
-			found = append(found, i)
+	var found []string
+	for key, one := range l.all {
+		if l.matches(one) {
+			found = append(found, key.id)
 		}
 	}
-	slices.SortFunc(found, func(a, b Instance) int { return strings.Compare(a.ID, b.ID) })
-	shown, next := paged(found, start, size, "instances")
-	list := []object{}
-	for _, i := range shown {
-		list = append(list, i.describe())
+	slices.Sort(found)
+	page := []object{}
+	for _, id := range found[min(start, len(found)):min(start+size, len(found))] {
+		page = append(page, l.all[groupKey{c.log.Region, id}].describe())
 	}
-	return object{{"Instances", object{{"Instance", list}}}, {"NextToken", next}}, nil
+	next := ""
+	if start+size < len(found) {
+		next = encodePosition(l.kind, start+size)
+	}
+	return object{{l.set, object{{l.element, page}}}, {"NextToken", next}}, nil
 }
 
 func (s *Server) describePrefixListAttributes(c *call) (object, *apiError) {
@@ -324,15 +314,6 @@ func (f memberFilter) matchesInstance(i Instance) bool {
 		(f.group == "" || slices.Contains(i.Groups, f.group)) &&
 		(f.vpc == "" || i.VpcID == f.vpc) &&
 		(f.ids == nil || slices.Contains(f.ids, i.ID))
-}
-
-// paged is a page of a listing, and the token of the page after it.
-func paged[T any](all []T, start, size int, kind string) (page []T, next string) {
-	page = all[min(start, len(all)):min(start+size, len(all))]
-	if start+size < len(all) {
-		next = encodePosition(kind, start+size)
-	}
-	return page, next
 }
 
 func (i Interface) describe() object {
