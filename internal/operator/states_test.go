@@ -31,6 +31,13 @@ func statesOf(kind string) string {
 	return filepath.Join("..", "..", "config", "argocd", "resource_customizations", v1alpha1.GroupVersion.Group, kind, "testdata")
 }
 
+// statesByKind are all states, by kind and name.
+func statesByKind() map[string]map[string]func(*testing.T) *world {
+	policies := maps.Clone(policyStates)
+	maps.Copy(policies, safetyStates)
+	return map[string]map[string]func(*testing.T) *world{"SecurityGroupPolicy": policies, "ECSAccount": accountStates}
+}
+
 // TestEveryStateIsOnRecord brings a resource into each state, and compares what the API
 // server returns with the file of that name.
 func TestEveryStateIsOnRecord(t *testing.T) {
@@ -55,11 +62,10 @@ func TestEveryStateIsOnRecord(t *testing.T) {
 			}
 		})
 	}
-	for name, bring := range policyStates {
-		record("SecurityGroupPolicy", name, bring)
-	}
-	for name, bring := range accountStates {
-		record("ECSAccount", name, bring)
+	for kind, states := range statesByKind() {
+		for name, bring := range states {
+			record(kind, name, bring)
+		}
 	}
 }
 
@@ -67,7 +73,7 @@ func TestEveryStateIsOnRecord(t *testing.T) {
 func TestEveryReasonHasAState(t *testing.T) {
 	t.Parallel()
 	var all []byte
-	for kind, states := range map[string]map[string]func(*testing.T) *world{"SecurityGroupPolicy": policyStates, "ECSAccount": accountStates} {
+	for kind, states := range statesByKind() {
 		files, err := os.ReadDir(statesOf(kind))
 		if err != nil {
 			t.Fatal(err)
