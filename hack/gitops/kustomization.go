@@ -61,6 +61,21 @@ func (w *world) untilApplied(ctx context.Context, name, revision string) error {
 	})
 }
 
+// untilAppliedAgain asks Flux to apply what it has applied, and waits until it has.
+func (w *world) untilAppliedAgain(ctx context.Context, name, request string) error {
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":%q}}}`, request)
+	if err := w.cluster.Client.Patch(ctx, kustomization(name), client.RawPatch(types.MergePatchType, patch)); err != nil {
+		return err
+	}
+	return w.until(ctx, "Flux applies again", func(ctx context.Context) error {
+		k, err := w.kustomization(ctx, name)
+		if err == nil && (k.field("lastHandledReconcileAt") != request || k.condition("Ready", "status") != "True") {
+			err = fmt.Errorf("it says %v", k.status())
+		}
+		return err
+	})
+}
+
 // untilFailed waits until a Kustomization has failed long before its timeout, because
 // of a policy.
 func (w *world) untilFailed(ctx context.Context, name, because string) error {

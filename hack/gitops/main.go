@@ -84,7 +84,7 @@ func (w *world) run(ctx context.Context) (err error) {
 		return err
 	}
 	w.begun = time.Now()
-	for _, scene := range []func(context.Context) error{w.applyAndWait, w.applyAgain, w.failEarly, w.prune, w.observe, w.suspend, w.uninstall} {
+	for _, scene := range []func(context.Context) error{w.applyAndWait, w.applyAgain, w.approve, w.failEarly, w.prune, w.observe, w.suspend, w.uninstall} {
 		if err := scene(ctx); err != nil {
 			return err
 		}

@@ -76,18 +76,7 @@ func (w *world) applyAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	patch := []byte(`{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"again"}}}`)
-	if err := w.cluster.Client.Patch(ctx, kustomization(web), client.RawPatch(types.MergePatchType, patch)); err != nil {
-		return err
-	}
-	err = w.until(ctx, "Flux applies again", func(ctx context.Context) error {
-		k, err := w.kustomization(ctx, web)
-		if err == nil && (k.field("lastHandledReconcileAt") != "again" || k.condition("Ready", "status") != "True") {
-			err = fmt.Errorf("it says %v", k.status())
-		}
-		return err
-	})
-	if err != nil {
+	if err := w.untilAppliedAgain(ctx, web, "again"); err != nil {
 		return err
 	}
 	after, err := w.policy(ctx, web)
@@ -95,6 +84,31 @@ func (w *world) applyAgain(ctx context.Context) error {
 		return fmt.Errorf("the policy was written: %+v, then %+v, %w", before, after, err)
 	}
 	w.saw("Flux applies the policy again, and nothing is written")
+	return nil
+}
+
+// approve annotates a policy as kubectl does, and under a name of its own.
+func (w *world) approve(ctx context.Context) error {
+	for manager, kept := range map[client.FieldOwner]bool{"kubectl-annotate": false, "approver": true} {
+		p, err := w.policy(ctx, web)
+		if err != nil {
+			return err
+		}
+		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:"%d"}}}`, v1alpha1.AnnotationApprove, p.Generation)
+		if err := w.cluster.Client.Patch(ctx, p, client.RawPatch(types.MergePatchType, patch), manager); err != nil {
+			return err
+		}
+		if err := w.untilAppliedAgain(ctx, web, string(manager)); err != nil {
+			return err
+		}
+		if p, err = w.policy(ctx, web); err != nil {
+			return err
+		}
+		if _, has := p.Annotations[v1alpha1.AnnotationApprove]; has != kept {
+			return fmt.Errorf("the annotation that %s has set is there after Flux has applied again: %v", manager, has)
+		}
+	}
+	w.saw("Flux removes an approval that kubectl has set, and leaves one that has a field manager of its own")
 	return nil
 }
 
