@@ -34,9 +34,10 @@ report.
 
 It reads the SecurityGroupPolicies of the cluster that kubectl would use, of all
 namespaces unless -n names one; what was observed is what their statuses say, which is
-true while a manager runs: the report says when each was last alive. With -f, -R or -k it
-reads manifests instead, such as an import, and observes their groups itself, with the
-keys of the environment.
+true while a manager runs: the report says when each was last alive. So it is with the
+verdict whether the members of a group are isolated, where spec.verifyIsolation asks for
+it. With -f, -R or -k it reads manifests instead, such as an import, and observes their
+groups itself, with the keys of the environment.
 
 Exit code: 0 the report is whole, 1 something could not be read, 2 a wrong flag, 130
 stopped by a signal. What is not as declared is in the report, and no failure.`
@@ -105,6 +106,12 @@ type audited struct {
 	Ready      string `json:"ready,omitempty"`
 	Reason     string `json:"reason,omitempty"`
 	Message    string `json:"message,omitempty"`
+	// Isolated is the verdict where the present spec asks for one: True, False or Unknown.
+	Isolated string `json:"isolated,omitempty"`
+	// Evidence is what the verdict follows from.
+	Evidence string `json:"evidence,omitempty"`
+	// ConfirmBy is when the change is put back unless somebody confirms it.
+	ConfirmBy string `json:"confirmBy,omitempty"`
 }
 
 // auditReport is the answer of audit. Its form changes with its version only.
@@ -121,7 +128,10 @@ type auditReport struct {
 		Accept     int `json:"accept"`
 		Drop       int `json:"drop"`
 		Observe    int `json:"observeOnly"`
-		Problems   int `json:"problems"`
+		// Isolated and NotIsolated are those whose verdict says so.
+		Isolated    int `json:"isolated"`
+		NotIsolated int `json:"notIsolated"`
+		Problems    int `json:"problems"`
 	} `json:"summary"`
 	Managers []string            `json:"managers"`
 	Groups   []audited           `json:"groups"`
@@ -253,6 +263,12 @@ func (a *audited) fromStatus(p *v1alpha1.SecurityGroupPolicy) {
 	if last := status.LastModification; last != nil && last.To == a.Observed {
 		a.Since, a.ChangedBy, a.RequestID = last.Time.UTC().Format(time.RFC3339), last.Account, last.RequestID
 	}
+	if c := apimeta.FindStatusCondition(status.Conditions, v1alpha1.ConditionIsolated); c != nil && p.Spec.VerifyIsolation && c.ObservedGeneration == p.Generation {
+		a.Isolated, a.Evidence = string(c.Status), c.Message
+	}
+	if b := status.Rollback; awaitsConfirmation(p) {
+		a.ConfirmBy = b.Deadline.UTC().Format(time.RFC3339)
+	}
 	switch {
 	case p.Spec.Suspend:
 		a.State = stateSuspended
@@ -270,81 +286,6 @@ func compared(declared, observed string) string {
 		return stateAsDeclared
 	}
 	return stateDiffers
-}
-
-// job says who has to see to a group.
-func job(p *v1alpha1.SecurityGroupPolicy, claim *v1alpha1.SecurityGroupClaim) string {
-	switch {
-	case !p.DeletionTimestamp.IsZero() && p.Spec.DeletionPolicy == v1alpha1.DeletionRestore:
-		return "the operator, which puts back what was before"
-	case !p.DeletionTimestamp.IsZero():
-		return "nobody: the resource is being deleted"
-	case p.Spec.Suspend:
-		return "nobody: it is suspended"
-	}
-	ready := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady)
-	if ready == nil {
-		return "the operator, which has not looked at it yet"
-	}
-	if ready.Status != metav1.ConditionTrue {
-		if who := jobOf(ready.Reason, claim); who != "" {
-			return who
-		}
-	}
-	if p.Spec.ManagementPolicy == v1alpha1.ManagementObserve {
-		return "people: the operator only reports"
-	}
-	if ready.Status != metav1.ConditionTrue {
-		return "the operator: " + ready.Reason
-	}
-	return "the operator"
-}
-
-// jobOf says who alone can help where the operator cannot; empty where nobody has to.
-func jobOf(reason string, claim *v1alpha1.SecurityGroupClaim) string {
-	switch reason {
-	case v1alpha1.ReasonConflict:
-		if claim == nil {
-			return "the operator, for another resource, which holds the group"
-		}
-		return "the operator, for " + claim.Spec.Holder.Namespace + "/" + claim.Spec.Holder.Name + ", which holds the group"
-	case v1alpha1.ReasonAccessDenied, v1alpha1.ReasonAccountNotReady:
-		return "who administers the account: " + reason
-	case v1alpha1.ReasonSecurityGroupNotFound, v1alpha1.ReasonUnsupportedSecurityGroupType, v1alpha1.ReasonManagedByCloudProduct, v1alpha1.ReasonInvalidRequest:
-		return "who declared it: " + reason
-	case v1alpha1.ReasonContested:
-		return "who changes the group besides the operator: " + reason
-	}
-	return ""
-}
-
-// declaredBy is what tool keeps the resource, as it marks it, or else who last wrote the
-// spec.
-func declaredBy(p *v1alpha1.SecurityGroupPolicy) string {
-	get := func(key string) string { return cmp.Or(p.Labels[key], p.Annotations[key]) }
-	if name := get("kustomize.toolkit.fluxcd.io/name"); name != "" {
-		return "Flux Kustomization " + manifests.ResourceName(get("kustomize.toolkit.fluxcd.io/namespace"), name)
-	}
-	if name := get("helm.toolkit.fluxcd.io/name"); name != "" {
-		return "Flux HelmRelease " + manifests.ResourceName(get("helm.toolkit.fluxcd.io/namespace"), name)
-	}
-	if id, _, _ := strings.Cut(get("argocd.argoproj.io/tracking-id"), ":"); id != "" {
-		return "Argo CD application " + id
-	}
-	if name := get("argocd.argoproj.io/instance"); name != "" {
-		return "Argo CD application " + name
-	}
-	if name := get("meta.helm.sh/release-name"); name != "" {
-		return "Helm release " + manifests.ResourceName(get("meta.helm.sh/release-namespace"), name)
-	}
-	var last string
-	var at time.Time
-	for _, entry := range p.ManagedFields {
-		if entry.FieldsV1 != nil && strings.Contains(entry.FieldsV1.GetRawString(), `"f:spec"`) && entry.Time != nil && !entry.Time.Time.Before(at) {
-			last, at = entry.Manager, entry.Time.Time
-		}
-	}
-	return last
 }
 
 // summarize counts, and puts the groups into an order that does not change.
@@ -367,6 +308,12 @@ func (r *auditReport) summarize() {
 		}
 		if a.ManagementPolicy == string(v1alpha1.ManagementObserve) {
 			s.Observe++
+		}
+		switch a.Isolated {
+		case string(metav1.ConditionTrue):
+			s.Isolated++
+		case string(metav1.ConditionFalse):
+			s.NotIsolated++
 		}
 	}
 }

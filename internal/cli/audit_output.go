@@ -6,7 +6,10 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sgp-operator/sgp-operator/internal/manifests"
 )
@@ -24,12 +27,14 @@ func (p Process) auditCSV(r *auditReport) error {
 	_ = w.Write([]string{
 		"regionId", "securityGroupId", "namespace", "name", "account", "managementPolicy", "state", "declared", "observed",
 		"since", "changedBy", "requestId", "job", "declaredBy", "ready", "reason", "message",
+		"isolated", "evidence", "confirmBy",
 	})
 	for i := range r.Groups {
 		a := &r.Groups[i]
 		line := []string{
 			a.RegionID, a.SecurityGroupID, a.Namespace, a.Name, a.Account, a.ManagementPolicy, a.State, a.Declared, a.Observed,
 			a.Since, a.ChangedBy, a.RequestID, a.Job, a.DeclaredBy, a.Ready, a.Reason, a.Message,
+			a.Isolated, a.Evidence, a.ConfirmBy,
 		}
 		for i, cell := range line {
 			if strings.HasPrefix(cell, "=") || strings.HasPrefix(cell, "+") || strings.HasPrefix(cell, "-") || strings.HasPrefix(cell, "@") {
@@ -70,7 +75,8 @@ func (p Process) auditMarkdown(r *auditReport) error {
 	} else if strings.HasPrefix(r.Source, "cluster ") {
 		say("What was observed is what the operator has recorded, and true while it runs. **No lease of a manager was found**, or none may be read.\n")
 	}
-	r.table(say, "To see to", func(a *audited) bool { return a.State != stateAsDeclared })
+	r.table(say, "To see to", func(a *audited) bool { return a.State != stateAsDeclared || a.ConfirmBy != "" })
+	r.verdicts(say)
 	if len(r.Problems) > 0 {
 		say("## Not read\n")
 		for i := range r.Problems {
@@ -82,6 +88,33 @@ func (p Process) auditMarkdown(r *auditReport) error {
 	return out.Flush()
 }
 
+// verdicts are those of the groups that are not shown to be isolated, where any resource
+// asks for one.
+func (r *auditReport) verdicts(say func(string, ...any)) {
+	if !slices.ContainsFunc(r.Groups, func(a audited) bool { return a.Isolated != "" }) {
+		return
+	}
+	say("## Drop, and not isolated\n")
+	rows := 0
+	for i := range r.Groups {
+		a := &r.Groups[i]
+		if a.Isolated == "" || a.Isolated == string(metav1.ConditionTrue) {
+			continue
+		}
+		if rows++; rows == 1 {
+			say("Of those whose `spec.verifyIsolation` asks. Unknown is what could not be read.\n")
+			say("| group | region | resource | observed | isolated | evidence |")
+			say("| --- | --- | --- | --- | --- | --- |")
+		}
+		say("| %s | %s | %s | %s | %s | %s |", a.SecurityGroupID, a.RegionID, cell(manifests.ResourceName(a.Namespace, a.Name)),
+			cmp.Or(a.Observed, "-"), a.Isolated, cell(a.Evidence))
+	}
+	if rows == 0 {
+		say("None of the %d groups whose `spec.verifyIsolation` asks.", r.Summary.Isolated)
+	}
+	say("")
+}
+
 func (r *auditReport) table(say func(string, ...any), title string, wanted func(*audited) bool) {
 	say("## %s\n", title)
 	rows := 0
@@ -91,11 +124,11 @@ func (r *auditReport) table(say func(string, ...any), title string, wanted func(
 			continue
 		}
 		if rows++; rows == 1 {
-			say("| group | region | resource | declared | observed | state | since | request id | job of | declared by |")
-			say("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+			say("| group | region | resource | declared | observed | isolated | state | since | request id | job of | declared by |")
+			say("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
 		}
-		say("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |", a.SecurityGroupID, a.RegionID, cell(manifests.ResourceName(a.Namespace, a.Name)),
-			a.Declared, cmp.Or(a.Observed, "-"), a.State, cmp.Or(a.Since, "-"), cmp.Or(cell(a.RequestID), "-"), cell(a.Job), cmp.Or(cell(a.DeclaredBy), "-"))
+		say("| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |", a.SecurityGroupID, a.RegionID, cell(manifests.ResourceName(a.Namespace, a.Name)),
+			a.Declared, cmp.Or(a.Observed, "-"), cmp.Or(a.Isolated, "-"), a.State, cmp.Or(a.Since, "-"), cmp.Or(cell(a.RequestID), "-"), cell(a.Job), cmp.Or(cell(a.DeclaredBy), "-"))
 	}
 	if rows == 0 {
 		say("None.")

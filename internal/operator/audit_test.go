@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	testclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
@@ -101,7 +102,7 @@ func TestAnAuditSaysWhatIsDeclaredObservedAndWhoseJobItIs(t *testing.T) {
 	}, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
-	want := map[string]int{"groups": 5, "asDeclared": 1, "differs": 1, "notKnown": 2, "suspended": 1, "accept": 1, "drop": 1, "observeOnly": 1, "problems": 0}
+	want := map[string]int{"groups": 5, "asDeclared": 1, "differs": 1, "notKnown": 2, "suspended": 1, "accept": 1, "drop": 1, "observeOnly": 1, "isolated": 0, "notIsolated": 0, "problems": 0}
 	if diff := cmp.Diff(want, report.Summary); diff != "" {
 		t.Errorf("summary: -want +got\n%s", diff)
 	}
@@ -109,6 +110,82 @@ func TestAnAuditSaysWhatIsDeclaredObservedAndWhoseJobItIs(t *testing.T) {
 	w.edit("changed", func(p *v1alpha1.SecurityGroupPolicy) { p.Spec.InnerAccessPolicy = "Accept" })
 	if stdout, _, _ := w.audit(cluster, "-l", "kustomize.toolkit.fluxcd.io/name=net"); !strings.Contains(stdout, "\n| 1 | ") {
 		t.Errorf("of the labels that were asked for:\n%s", stdout)
+	}
+}
+
+// What was held, put back, or awaits somebody's word is somebody's job, and a Drop that
+// does not isolate is no secret.
+func TestAnAuditSaysWhatIsHeldPutBackAndNotIsolated(t *testing.T) {
+	t.Parallel()
+	w, instance := newClusterWorld(t)
+	for _, id := range []string{"sg-tried", "sg-put-back", "sg-unread"} {
+		w.sim.PutGroup(ecssim.Group{Region: w.region, ID: id, Policy: "Accept", VpcID: map[bool]string{true: "vpc-1"}[id != "sg-unread"]})
+	}
+	w.sim.PutGroup(ecssim.Group{Region: w.region, ID: "sg-1", Policy: "Accept", VpcID: "vpc-1", OwnRules: []ecssim.Rule{{ID: "sgr-any", CIDR: "0.0.0.0/0"}}})
+	w.sim.PutInstance(ecssim.Instance{Region: w.region, ID: "i-other", VpcID: "vpc-1", Groups: []string{"sg-1"}, Addresses: []string{"10.0.0.2"}})
+	clock := testclock.NewFakePassiveClock(time.Now())
+	w.clock = clock
+	w.policy("put-back", "sg-put-back", "Drop", rollbackAfter(15*time.Minute))
+	stop := w.start()
+	w.awaitReason("put-back", v1alpha1.ReasonInSync)
+	stop()
+	clock.SetTime(clock.Now().Add(16 * time.Minute))
+	w.policy("held", "sg-nodes", "Drop")
+	w.policy("joined", "sg-1", "Drop", verified)
+	w.policy("alone", "sg-tried", "Drop", verified, rollbackAfter(time.Hour))
+	w.policy("unread", "sg-unread", "Drop", verified)
+	w.start()
+	w.awaitReason("put-back", v1alpha1.ReasonRolledBack)
+	w.awaitReason("held", v1alpha1.ReasonApprovalRequired)
+	w.awaitIsolated("joined", metav1.ConditionFalse, v1alpha1.ReasonPathFound)
+	w.awaitIsolated("alone", metav1.ConditionTrue, v1alpha1.ReasonNoPath)
+	w.awaitIsolated("unread", metav1.ConditionUnknown, v1alpha1.ReasonMembersUnread)
+	deadline := w.awaitReason("alone", v1alpha1.ReasonInSync).Status.Rollback.Deadline.UTC().Format(time.RFC3339)
+
+	stdout, _, _ := w.audit(cluster, "-o", "json")
+	var report struct {
+		Summary map[string]int
+		Groups  []struct{ Name, State, Isolated, Job, ConfirmBy string }
+	}
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, g := range report.Groups {
+		got[g.Name] = strings.Join([]string{g.State, g.Isolated, g.Job, g.ConfirmBy}, "; ")
+	}
+	if diff := cmp.Diff(map[string]string{
+		"held":     "Differs; ; who may approve it: ApprovalRequired; ",
+		"put-back": "Differs; ; who declared it: RolledBack; ",
+		"joined":   "AsDeclared; False; the operator; ",
+		"alone":    "AsDeclared; True; who declared it: confirm the change by " + deadline + ", or it is put back; " + deadline,
+		"unread":   "AsDeclared; Unknown; the operator; ",
+	}, got); diff != "" {
+		t.Errorf("-want +got\n%s", diff)
+	}
+	if report.Summary["isolated"] != 1 || report.Summary["notIsolated"] != 1 {
+		t.Errorf("summary %v", report.Summary)
+	}
+
+	page, _, _ := w.audit(cluster)
+	_, page, _ = strings.Cut(page, "## To see to\n")
+	toSeeTo, page, _ := strings.Cut(page, "## Drop, and not isolated\n")
+	verdicts, _, _ := strings.Cut(page, "## All groups\n")
+	for text, rows := range map[string][]string{toSeeTo: {"| sg-nodes |", "| sg-put-back |", "| sg-tried |"}, verdicts: {"| sg-1 |", "| sg-unread |"}} {
+		for _, row := range rows {
+			if !strings.Contains(text, row) {
+				t.Errorf("no %s in\n%s", row, text)
+			}
+		}
+		if strings.Count(text, "\n| sg-") != len(rows) {
+			t.Errorf("more than %v in\n%s", rows, text)
+		}
+	}
+	if !strings.Contains(verdicts, "| Drop | False | Members can reach one another: rule sgr-any of sg-1 accepts") {
+		t.Errorf("no evidence in\n%s", verdicts)
+	}
+	if !strings.Contains(readyMessage(w.get("held")), instance) {
+		t.Error("another change is held")
 	}
 }
 
