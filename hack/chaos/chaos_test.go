@@ -4,6 +4,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,6 +76,29 @@ func TestASeedDeterminesThePlan(t *testing.T) {
 		t.Error("two seeds gave the same plan")
 	}
 }
+
+func TestAPlanHasNodesAndAnswers(t *testing.T) {
+	for seed := range uint64(50) {
+		happens := map[string]int{}
+		p := newPlan(seed, 60, 15*time.Second)
+		for _, g := range p.groups {
+			if g.startsWithNode {
+				happens["starts with a node"]++
+			}
+		}
+		for _, a := range p.actions {
+			for _, what := range []string{" joins ", " leaves ", "set " + v1alpha1.AnnotationApprove, "set " + v1alpha1.AnnotationConfirm, "take back"} {
+				if strings.Contains(a.what, what) {
+					happens[what]++
+				}
+			}
+		}
+		if len(happens) != 6 {
+			t.Errorf("seed %d: only %v", seed, happens)
+		}
+	}
+}
+
 func TestAPlanStaysWithinWhatTheInvariantsAssume(t *testing.T) {
 	for seed := range uint64(50) {
 		p := newPlan(seed, 100, time.Minute)

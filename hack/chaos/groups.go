@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/claims"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
@@ -10,13 +12,18 @@ import (
 
 // group is a security group, and the resources that name it.
 type group struct {
-	id string
+	serial int
+	id     string
 	// doubtful groups may have changes of unknown outcome.
 	doubtful bool
 	initial  ecssim.Policy
 	// claimants are in two namespaces if there are several, and may want opposite
 	// values.
 	claimants []*resource
+	vpc       string
+	// node is one of the cluster that is in the group at times; nil for most groups.
+	node           *node
+	startsWithNode bool
 	// outOfBand is how often the driver changes the group behind the operator's back.
 	outOfBand int
 }
@@ -31,6 +38,8 @@ type resource struct {
 	startSpec, spec v1alpha1.SecurityGroupPolicySpec
 
 	created, deleted bool
+	// mayRollBack says that its changes are put back at times, unless they are confirmed.
+	mayRollBack bool
 	// toggles is how often it is switched between Enforce and Observe.
 	toggles int
 	// reasons is how many times the driver gave cause to change the group, but for
@@ -48,12 +57,17 @@ var claimants = [...]int{1, 1, 2, 1, 3}
 // the chaos begins.
 func (p *plan) populate(resources int) {
 	for i := 0; len(p.policies) < resources; i++ {
-		g := &group{id: fmt.Sprintf("sg-chaos%03d", i), initial: p.either(ecssim.Accept, ecssim.Drop)}
+		g := &group{serial: i, id: fmt.Sprintf("sg-chaos%03d", i), initial: p.either(ecssim.Accept, ecssim.Drop)}
 		// What the claimants of a group do to each other is enough where doubt is kept
 		// short.
 		number := min(claimants[i%len(claimants)], resources-len(p.policies))
 		g.doubtful = !p.calmer || i%2 == 0 && number == 1
 		p.groups = append(p.groups, g)
+		if i%4 == 1 {
+			p.giveNode(g)
+		} else if p.chance(0.5) {
+			g.vpc = sharedVPC
+		}
 		for n := range number {
 			r := p.newPolicy(g, n)
 			g.claimants = append(g.claimants, r)
@@ -78,6 +92,9 @@ func (p *plan) newPolicy(g *group, n int) *resource {
 	}
 	if p.chance(0.5) {
 		r.spec.DeletionPolicy = v1alpha1.DeletionRestore
+	}
+	if r.mayRollBack = g.serial%3 == 0; r.mayRollBack {
+		r.spec.RollbackAfter = &metav1.Duration{Duration: rollbackAfter}
 	}
 	if p.chance(0.1) {
 		r.spec.ManagementPolicy = v1alpha1.ManagementObserve

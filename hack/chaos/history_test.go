@@ -117,8 +117,9 @@ func TestARequestThatNobodyWantsIsFound(t *testing.T) {
 		"deleted, to something else":    {func(p *v1alpha1.SecurityGroupPolicy) { deleting(p, ecssim.Accept) }, true},
 	} {
 		p := writesAhead(declared("p", "default", ecssim.Drop), "token", ecssim.Drop)
-		if c.harm(p); (unwanted(p) != "") != c.want {
-			t.Errorf("%s: %q", name, unwanted(p))
+		v := version{at: begin, policy: p}
+		if c.harm(p); (unwanted(v) != "") != c.want {
+			t.Errorf("%s: %q", name, unwanted(v))
 		}
 	}
 }
@@ -195,21 +196,26 @@ func restoring(s story, lastAlive func(*v1alpha1.SecurityGroupPolicy)) {
 func TestAGroupThatIsNotPutBackIsFound(t *testing.T) {
 	r := &resource{name: "p", namespace: "default", group: &group{id: "sg-1"}}
 	changed := effect(4, ecssim.Drop, "a")
+	unconfirmed := func(p *v1alpha1.SecurityGroupPolicy) {
+		p.Spec.DeletionPolicy, p.Status.Rollback = v1alpha1.DeletionRetain, &v1alpha1.Rollback{Generation: 2, To: ecssim.Accept, Deadline: metav1.NewTime(at(60))}
+	}
 	for name, c := range map[string]struct {
 		lastAlive func(*v1alpha1.SecurityGroupPolicy)
 		effects   []ecssim.Effect
 		other     bool // another takes the group
 		found     bool
 	}{
-		"restored":                              {nil, []ecssim.Effect{changed, effect(22, ecssim.Accept, "b")}, false, false},
-		"left":                                  {nil, []ecssim.Effect{changed}, false, true},
-		"left for an outsider":                  {nil, []ecssim.Effect{changed, effect(10, ecssim.Accept, ""), effect(11, ecssim.Drop, "")}, false, false},
-		"left for its heir":                     {nil, []ecssim.Effect{changed}, true, false},
-		"never changed":                         {nil, nil, false, false},
-		"changed once more after it was let go": {nil, []ecssim.Effect{effect(22, ecssim.Accept, "b"), effect(40, ecssim.Drop, "a")}, false, true},
-		"left without a finalizer":              {func(p *v1alpha1.SecurityGroupPolicy) { p.Finalizers = nil }, []ecssim.Effect{changed}, false, true},
-		"edited and not seen since":             {func(p *v1alpha1.SecurityGroupPolicy) { p.Finalizers, p.Generation = nil, 3 }, []ecssim.Effect{changed}, false, false},
-		"Observe at the end":                    {func(p *v1alpha1.SecurityGroupPolicy) { p.Spec.ManagementPolicy = v1alpha1.ManagementObserve }, []ecssim.Effect{changed}, false, false},
+		"restored":                                {nil, []ecssim.Effect{changed, effect(22, ecssim.Accept, "b")}, false, false},
+		"left":                                    {nil, []ecssim.Effect{changed}, false, true},
+		"left for an outsider":                    {nil, []ecssim.Effect{changed, effect(10, ecssim.Accept, ""), effect(11, ecssim.Drop, "")}, false, false},
+		"left for its heir":                       {nil, []ecssim.Effect{changed}, true, false},
+		"never changed":                           {nil, nil, false, false},
+		"changed once more after it was let go":   {nil, []ecssim.Effect{effect(22, ecssim.Accept, "b"), effect(40, ecssim.Drop, "a")}, false, true},
+		"left without a finalizer":                {func(p *v1alpha1.SecurityGroupPolicy) { p.Finalizers = nil }, []ecssim.Effect{changed}, false, true},
+		"edited and not seen since":               {func(p *v1alpha1.SecurityGroupPolicy) { p.Finalizers, p.Generation = nil, 3 }, []ecssim.Effect{changed}, false, false},
+		"with a change that nobody has confirmed": {unconfirmed, []ecssim.Effect{changed}, false, true},
+		"with one that is put back":               {unconfirmed, []ecssim.Effect{changed, effect(22, ecssim.Accept, "b")}, false, false},
+		"Observe at the end":                      {func(p *v1alpha1.SecurityGroupPolicy) { p.Spec.ManagementPolicy = v1alpha1.ManagementObserve }, []ecssim.Effect{changed}, false, false},
 	} {
 		s := story{newHistory(), t}
 		restoring(s, c.lastAlive)

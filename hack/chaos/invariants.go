@@ -50,6 +50,8 @@ func (w *world) check(ctx context.Context) []string {
 			broken = append(broken, why+w.diagnosis(g, s))
 		}
 	}
+	stalled, putBack, kept := w.history.tallies()
+	w.say("%d resources were held for the cluster's sake, %d had a change put back, %d had one confirmed", stalled, putBack, kept)
 	broken = append(broken, w.checkEconomy()...)
 	broken = append(broken, w.checkManagers()...)
 	return append(broken, w.checkFootprint(ctx)...)
@@ -62,7 +64,7 @@ func unguarded(p *v1alpha1.SecurityGroupPolicy) string {
 	if p == nil || p.Spec.Suspend {
 		return ""
 	}
-	want := p.Spec.DeletionPolicy == v1alpha1.DeletionRestore && (p.Status.LastModification != nil || p.Status.PendingModification != nil)
+	want := (p.Spec.DeletionPolicy == v1alpha1.DeletionRestore || openRollback(p) != nil) && (p.Status.LastModification != nil || p.Status.PendingModification != nil)
 	if has := slices.Contains(p.Finalizers, v1alpha1.FinalizerRestore); has != want {
 		return fmt.Sprintf("finalizer: it is there: %v, and it should be: %v", has, want)
 	}
@@ -75,16 +77,19 @@ func (w *world) checkGroup(g *group, s scene) string {
 		return why
 	}
 	effects, calls := w.sim.Effects(region, g.id), w.callsOf(g.id)
-	for _, why := range []string{untidy(g, w.history.tenuresOf(g), effects), w.history.passedOn(g), w.history.unentitled(g, effects, calls)} {
+	tidied := w.history.withoutRollbacks(g, effects)
+	for _, why := range []string{untidy(g, w.history.tenuresOf(g), tidied), w.history.cutting(g, effects, w.staysIn(g.id)), w.history.passedOn(g), w.history.unentitled(g, effects, calls)} {
 		if why != "" {
 			return g.id + ": " + why
 		}
 	}
 	for _, r := range g.claimants {
-		p, why := s.policies[r.name], ""
+		p, why := s.policies[r.name], w.history.forgotten(r, effects)
 		switch {
+		case why != "":
 		case p == nil:
 			why = w.history.unrestored(r, effects)
+		case !p.DeletionTimestamp.IsZero() && heldRestore(p, w.hasNode(g.id)):
 		case !asPlanned(r, p):
 			why = fmt.Sprintf("as planned: the spec is not %+v", r.spec)
 		case w.inconsistent(p, s.claims[g.claimName()]) != "":
@@ -162,18 +167,29 @@ func (w *world) checkCalm(ctx context.Context) []string {
 		broken = append(broken, fmt.Sprintf("no claim written in the calm: %v", moved))
 	}
 	for _, g := range w.plan.groups {
-		allowed := 0
-		for _, r := range g.claimants {
-			if observes(before.policies[r.name], before.claims[g.claimName()]) {
-				allowed += observations
-			}
-			if why := uncalm(before.policies[r.name], after.policies[r.name]); why != "" {
-				broken = append(broken, r.name+": "+why+w.diagnosis(g, after.scene))
-			}
+		broken = append(broken, w.uncalmGroup(g, before, after, calls[g.id], observations)...)
+	}
+	return broken
+}
+
+// uncalmGroup tells what has happened to a group in the calm that should not.
+func (w *world) uncalmGroup(g *group, before, after moment, calls, observations int) (broken []string) {
+	allowed := 0
+	for _, r := range g.claimants {
+		was, is := before.policies[r.name], after.policies[r.name]
+		if observes(was, before.claims[g.claimName()]) {
+			allowed += observations
 		}
-		if calls[g.id] > allowed {
-			broken = append(broken, fmt.Sprintf("%s: %d calls in the calm, %d allowed%s", g.id, calls[g.id], allowed, w.diagnosis(g, after.scene)))
+		if was != nil && isDueBy(was, after.time) { // and put back in the midst of the calm
+			allowed += observations
+			continue
 		}
+		if why := uncalm(was, is); why != "" {
+			broken = append(broken, r.name+": "+why+w.diagnosis(g, after.scene))
+		}
+	}
+	if calls > allowed {
+		broken = append(broken, fmt.Sprintf("%s: %d calls in the calm, %d allowed%s", g.id, calls, allowed, w.diagnosis(g, after.scene)))
 	}
 	return broken
 }

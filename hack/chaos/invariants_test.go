@@ -22,8 +22,8 @@ func TestAFaultyStatusIsFound(t *testing.T) {
 			{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonInSync, ObservedGeneration: 2}}}
 		return p, claimOf(p)
 	}
-	if p, c := healthy(); inconsistent(p, c, ecssim.Drop) != "" {
-		t.Errorf("a healthy resource %s", inconsistent(p, c, ecssim.Drop))
+	if p, c := healthy(); inconsistent(p, c, ecssim.Drop, false) != "" {
+		t.Errorf("a healthy resource %s", inconsistent(p, c, ecssim.Drop, false))
 	}
 	for name, harm := range map[string]func(*v1alpha1.SecurityGroupPolicy){
 		"an old generation": func(p *v1alpha1.SecurityGroupPolicy) { p.Generation = 3 },
@@ -43,12 +43,12 @@ func TestAFaultyStatusIsFound(t *testing.T) {
 		"a holder without a claim": func(p *v1alpha1.SecurityGroupPolicy) { p.UID = "another" },
 	} {
 		p, c := healthy()
-		if harm(p); inconsistent(p, c, ecssim.Drop) == "" {
+		if harm(p); inconsistent(p, c, ecssim.Drop, false) == "" {
 			t.Errorf("%s was not found", name)
 		}
 	}
 	p, _ := healthy()
-	if inconsistent(p, nil, ecssim.Drop) == "" {
+	if inconsistent(p, nil, ecssim.Drop, false) == "" {
 		t.Error("a resource that is in sync without a claim was not found")
 	}
 	p.Spec.DeletionPolicy, p.Status.LastModification = v1alpha1.DeletionRestore, &v1alpha1.Modification{}
@@ -69,7 +69,7 @@ func TestAFaultyConflictIsFound(t *testing.T) {
 	}
 	const named, unnamed = "The SecurityGroupPolicy holder holds the same security group", "A SecurityGroupPolicy in another namespace holds the same security group"
 	for _, p := range []*v1alpha1.SecurityGroupPolicy{waiting("default", named), waiting("neighbour", unnamed)} {
-		if why := inconsistent(p, claimOf(holder), ecssim.Drop); why != "" {
+		if why := inconsistent(p, claimOf(holder), ecssim.Drop, false); why != "" {
 			t.Errorf("a resource that waits for the holder in default from %s %s", p.Namespace, why)
 		}
 	}
@@ -94,7 +94,7 @@ func TestAFaultyConflictIsFound(t *testing.T) {
 			return p
 		}(),
 	} {
-		if inconsistent(p, claimOf(holder), ecssim.Drop) == "" {
+		if inconsistent(p, claimOf(holder), ecssim.Drop, false) == "" {
 			t.Errorf("%s was not found", name)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
 )
@@ -136,15 +138,13 @@ func (p *plan) draw() {
 	r := p.policies[p.rand.IntN(len(p.policies))]
 	kind := p.rand.IntN(100)
 	switch {
-	case kind < 25:
-		p.fault(r.group)
-	case kind < 28:
-		p.throttle()
 	case kind < 31:
-		p.lag(r.group)
+		p.drawWeather(kind, r.group)
 	case r.deleted:
+		p.drawForDeleted(r)
 	case !r.created:
 		p.create(r)
+	case p.drawSafety(r):
 	case kind < 45:
 		p.changeBehind(r.group)
 	case kind < 53:
@@ -162,6 +162,54 @@ func (p *plan) draw() {
 	default:
 		p.flip(r)
 	}
+}
+
+func (p *plan) drawWeather(kind int, of *group) {
+	switch {
+	case kind < 25:
+		p.fault(of)
+	case kind < 28:
+		p.throttle()
+	default:
+		p.lag(of)
+	}
+}
+
+// drawSafety draws what concerns nodes, approvals and rollbacks, if it does so at all.
+func (p *plan) drawSafety(r *resource) bool {
+	kind := p.rand.IntN(100)
+	switch {
+	case r.group.node != nil && kind < 18:
+		p.moveNode(r.group)
+	case r.group.node != nil && kind < 35:
+		p.answer(r, v1alpha1.AnnotationApprove)
+	case r.mayRollBack && kind >= 80:
+		p.answer(r, v1alpha1.AnnotationConfirm)
+	case r.mayRollBack && kind >= 75:
+		p.toggleRollback(r)
+	default:
+		return false
+	}
+	return true
+}
+
+// drawForDeleted approves, at times, what a deletion puts back.
+func (p *plan) drawForDeleted(r *resource) {
+	if r.group.node != nil && p.chance(0.5) {
+		p.answer(r, v1alpha1.AnnotationApprove)
+	}
+}
+
+func (p *plan) toggleRollback(r *resource) {
+	if r.spec.RollbackAfter == nil {
+		r.spec.RollbackAfter = &metav1.Duration{Duration: rollbackAfter}
+		p.edit(r, fmt.Sprintf(`{"spec":{"rollbackAfter":%q}}`, rollbackAfter))
+	} else {
+		r.spec.RollbackAfter = nil
+		p.edit(r, `{"spec":{"rollbackAfter":null}}`)
+	}
+	// What was put back is tried again for the next generation.
+	r.reasons++
 }
 
 func (p *plan) create(r *resource) {

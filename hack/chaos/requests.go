@@ -22,6 +22,8 @@ type sending struct {
 	uid      types.UID
 	name, to string
 	restores bool
+	// ahead are the versions that wrote it ahead.
+	ahead []version
 	// first and last are the versions that wrote it ahead, first and again.
 	first, last version
 	// until is the version that holds it no more, or the end of the resource; its
@@ -63,7 +65,7 @@ func (h *history) requestsOf(group string) (found map[string]*sending, wrong str
 // what is wrong with that.
 func writtenAhead(found map[string]*sending, v version) (wrong string) {
 	p, request := v.policy, v.policy.Status.PendingModification
-	if why := unwanted(p); why != "" {
+	if why := unwanted(v); why != "" {
 		wrong = fmt.Sprintf("no value that nobody wants: %s wrote token %s ahead, and %s", p.Name, request.ClientToken, why)
 	}
 	s := found[request.ClientToken]
@@ -75,21 +77,28 @@ func writtenAhead(found map[string]*sending, v version) (wrong string) {
 		wrong = fmt.Sprintf("a token of one's own: %s is that of %s and of %s", request.ClientToken, s.name, p.Name)
 	}
 	s.last, s.until = v, version{}
+	s.ahead = append(s.ahead, v)
 	s.restores = s.restores || request.Cause == v1alpha1.CauseRestore
 	return wrong
 }
 
 // unwanted tells why a resource, as it was when it wrote a request ahead, does not want
 // it.
-func unwanted(p *v1alpha1.SecurityGroupPolicy) string {
+func unwanted(v version) string {
+	p := v.policy
 	to, want := p.Status.PendingModification.To, p.Spec.InnerAccessPolicy
 	if !p.DeletionTimestamp.IsZero() {
-		want = p.Status.OriginalInnerAccessPolicy
-		if p.Spec.DeletionPolicy != v1alpha1.DeletionRestore {
+		if want = putBackTo(p); want == "" {
 			return "is being deleted without Restore"
 		}
 	}
 	switch {
+	case isRolledBack(p):
+		return "had its change put back for this generation"
+	case p.Status.PendingModification.Cause == v1alpha1.CauseRollback && p.Spec.ManagementPolicy != v1alpha1.ManagementObserve && !p.Spec.Suspend:
+		return unwantedRollback(v)
+	case unsecured(v) != "":
+		return unsecured(v)
 	case p.Spec.ManagementPolicy == v1alpha1.ManagementObserve:
 		return "only observes"
 	case p.Spec.Suspend:

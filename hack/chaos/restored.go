@@ -12,7 +12,7 @@ import (
 )
 
 // unrestored tells whether a deleted resource with Restore has left its group otherwise
-// than it found it, although nobody else had changed or taken the group since. Without
+// than it found it, or any with a change that nobody has confirmed, although nobody else had changed or taken the group since. Without
 // the finalizer nothing can be put back, for which there is one excuse: nobody had
 // reconciled the resource since its last edit.
 func (h *history) unrestored(r *resource, effects []ecssim.Effect) string {
@@ -23,7 +23,11 @@ func (h *history) unrestored(r *resource, effects []ecssim.Effect) string {
 		return ""
 	}
 	spec, alive := l.ended.policy.Spec, l.lastAlive()
-	if spec.DeletionPolicy != v1alpha1.DeletionRestore || spec.ManagementPolicy == v1alpha1.ManagementObserve {
+	unconfirmed := openRollback(alive.policy)
+	if unconfirmed != nil && names(l.ended.policy, v1alpha1.AnnotationConfirm, unconfirmed.Generation, l.ended.policy.Generation) {
+		unconfirmed = nil
+	}
+	if spec.DeletionPolicy != v1alpha1.DeletionRestore && unconfirmed == nil || spec.ManagementPolicy == v1alpha1.ManagementObserve {
 		return ""
 	}
 	guarded := slices.Contains(alive.policy.Finalizers, v1alpha1.FinalizerRestore)
@@ -32,13 +36,20 @@ func (h *history) unrestored(r *resource, effects []ecssim.Effect) string {
 	}
 	requests, _ := h.requestsOf(r.group.id)
 	first, last, late := effectsOf(uid, requests, effects, l.ended.at.Add(blur))
+	back := ""
+	if first != nil {
+		back = first.From
+	}
+	if spec.DeletionPolicy != v1alpha1.DeletionRestore {
+		back = unconfirmed.To
+	}
 	switch {
 	case late != nil && guarded:
 		return fmt.Sprintf("restored: it was let go at %s, and its change to %s took effect at %s", l.ended.at.Format(clockFormat), late.To, late.Time.Format(clockFormat))
-	case last == nil, last.To == first.From, requests[last.ClientToken].restores, h.takenByAnother(r, alive, l):
+	case last == nil, last.To == back, requests[last.ClientToken].restores, h.takenByAnother(r, alive, l):
 		return ""
 	}
-	return fmt.Sprintf("restored: the group was %s before its first change, and is left as %s; %s", first.From, last.To, h.heldAs(r.group))
+	return fmt.Sprintf("restored: the group was to be %s again, and is left as %s; %s", back, last.To, h.heldAs(r.group))
 }
 
 // effectsOf are the first change that a resource made of its group until its end, the

@@ -127,40 +127,47 @@ func (w *world) wrong(s scene, resources []*resource, over bool) (wrong []string
 		}
 	}
 	for _, r := range resources {
-		p, why := s.policies[r.name], ""
-		switch {
-		case over && r.deleted && p != nil:
-			why = "is stuck terminating"
-		case over && r.deleted:
-		case p == nil:
-			why = "is gone, and nobody has deleted it"
-		default:
-			why = w.inconsistent(p, s.claims[r.group.claimName()])
-		}
-		if why != "" {
+		if why := w.wrongWith(r, s, over); why != "" {
 			wrong = append(wrong, r.name+" "+why+w.diagnosis(r.group, s))
 		}
 	}
 	return wrong
 }
 
+func (w *world) wrongWith(r *resource, s scene, over bool) string {
+	p, deleted := s.policies[r.name], over && r.deleted
+	switch {
+	case deleted && (p == nil || heldRestore(p, w.hasNode(r.group.id))):
+		return ""
+	case deleted:
+		return "is stuck terminating"
+	case p == nil:
+		return "is gone, and nobody has deleted it"
+	}
+	if why := w.inconsistent(p, s.claims[r.group.claimName()]); why != "" {
+		return why
+	}
+	// A short run is over before any deadline.
+	if until, awaits := awaitsConfirmation(p); awaits && over && !w.plan.calmer {
+		return "is put back at " + until.Format(clockFormat) + ", and nobody has confirmed it"
+	}
+	return ""
+}
+
 // inconsistent holds a resource against its group: what it should be, and what
 // its status says of it.
 func (w *world) inconsistent(p *v1alpha1.SecurityGroupPolicy, c *v1alpha1.SecurityGroupClaim) string {
 	g, _ := w.sim.Group(p.Spec.RegionID, p.Spec.SecurityGroupID)
-	return inconsistent(p, c, g.Policy)
+	return inconsistent(p, c, g.Policy, w.hasNode(p.Spec.SecurityGroupID))
 }
 
-func inconsistent(p *v1alpha1.SecurityGroupPolicy, c *v1alpha1.SecurityGroupClaim, inCloud ecssim.Policy) string {
+func inconsistent(p *v1alpha1.SecurityGroupPolicy, c *v1alpha1.SecurityGroupClaim, inCloud ecssim.Policy, hasNode bool) string {
 	s := p.Status
 	ready := apimeta.FindStatusCondition(s.Conditions, v1alpha1.ConditionReady)
+	if why := outdated(p, ready); why != "" {
+		return why
+	}
 	switch {
-	case s.ObservedGeneration != p.Generation:
-		return fmt.Sprintf("has observedGeneration %d, generation %d", s.ObservedGeneration, p.Generation)
-	case ready == nil:
-		return "has no Ready condition"
-	case ready.ObservedGeneration != p.Generation:
-		return fmt.Sprintf("has a Ready of generation %d, not of %d", ready.ObservedGeneration, p.Generation)
 	case p.Spec.Suspend:
 		return untrueSuspension(p, ready)
 	case s.LastHandledReconcileAt != p.Annotations[v1alpha1.AnnotationReconcileRequestedAt]:
@@ -171,10 +178,32 @@ func inconsistent(p *v1alpha1.SecurityGroupPolicy, c *v1alpha1.SecurityGroupClai
 		return fmt.Sprintf("says that its group is %s; it is %s", s.InnerAccessPolicy, inCloud)
 	case s.LastError != nil:
 		return "has a lastError although its last observation succeeded"
-	case len(s.Conditions) != 1:
+	}
+	if wants(p) && c != nil {
+		if why := overdue(p, inCloud, hasNode); why != "" {
+			return why
+		}
+		if reason := waitsFor(p, ready, inCloud, hasNode); reason != "" {
+			return untrueHold(p, reason)
+		}
+	}
+	if len(s.Conditions) != 1 {
 		return "has conditions beside Ready"
 	}
 	return untrueReady(p, c, ready, inCloud)
+}
+
+// outdated tells whether a status speaks of an earlier spec.
+func outdated(p *v1alpha1.SecurityGroupPolicy, ready *metav1.Condition) string {
+	switch {
+	case p.Status.ObservedGeneration != p.Generation:
+		return fmt.Sprintf("has observedGeneration %d, generation %d", p.Status.ObservedGeneration, p.Generation)
+	case ready == nil:
+		return "has no Ready condition"
+	case ready.ObservedGeneration != p.Generation:
+		return fmt.Sprintf("has a Ready of generation %d, not of %d", ready.ObservedGeneration, p.Generation)
+	}
+	return ""
 }
 
 // untrueReady tells what a resource that was observed says wrongly of its group.

@@ -58,6 +58,8 @@ type world struct {
 	chaosBegun time.Time
 	baseline   footprint
 	sayMu      sync.Mutex
+	nodesMu    sync.Mutex
+	stays      map[string][]stay // by group
 }
 
 func (w *world) say(format string, args ...any) {
@@ -70,7 +72,7 @@ func (w *world) say(format string, args ...any) {
 func run(ctx context.Context, o options) (broken []string, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	w := &world{options: o, ctx: ctx, begun: time.Now()}
+	w := &world{options: o, ctx: ctx, begun: time.Now(), stays: map[string][]stay{}}
 	w.say("seed %d; to replay: %s", o.seed, o.replay())
 	w.plan = newPlan(o.seed, o.resources, o.duration)
 	if w.rig, err = rig.New(ctx, "sgp-chaos-"); err != nil {
@@ -108,7 +110,7 @@ func (w *world) setUp() (err error) {
 	}
 	w.sim = ecssim.New(ecssim.Options{Keys: []ecssim.Key{{ID: chaosKey, Secret: chaosSecret}}})
 	for _, g := range w.plan.groups {
-		w.sim.PutGroup(ecssim.Group{Region: region, ID: g.id, Policy: g.initial})
+		w.sim.PutGroup(ecssim.Group{Region: region, ID: g.id, Policy: g.initial, VpcID: g.vpc})
 	}
 	var stop func()
 	if w.endpoint, stop, err = w.sim.Start(); err != nil {
@@ -124,6 +126,13 @@ func (w *world) setUp() (err error) {
 	for _, name := range namespaces {
 		if err := w.cluster.CreateNamespace(w.ctx, name); err != nil {
 			return err
+		}
+	}
+	for _, g := range w.plan.groups {
+		if n := g.node; n != nil && g.startsWithNode {
+			if err := w.join(n); err != nil {
+				return err
+			}
 		}
 	}
 	for _, r := range w.plan.early() {
