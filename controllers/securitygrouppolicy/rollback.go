@@ -87,8 +87,10 @@ func (r *Reconciler) untilRollback(p *v1alpha1.SecurityGroupPolicy) (left time.D
 func (r *Reconciler) planRollback(s *pass) {
 	p, b, change := s.p, s.p.Status.Rollback, s.plan.Change
 	asked := change.Cause == policy.Spec || change.Cause == policy.Drift && b != nil
+	// A confirmation is one of its own change, not of the next one to the same value.
+	confirmed := b != nil && b.Confirmed && b.To != change.To && (change.Cause == policy.Drift || b.Generation == p.Generation)
 	switch {
-	case !asked, b != nil && b.Confirmed && b.To != change.To, openRollback(p) != nil && b.To == change.To:
+	case !asked, confirmed, openRollback(p) != nil && b.To == change.To:
 	case p.Spec.RollbackAfter == nil:
 		p.Status.Rollback = nil
 	default:

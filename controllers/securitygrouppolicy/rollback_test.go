@@ -1,0 +1,38 @@
+package securitygrouppolicy
+
+import (
+	"testing"
+	"time"
+
+	"github.com/sgp-operator/sgp-operator/internal/ecs"
+)
+
+// newRollbackStory is a story of a resource that declares Drop, with rollbackAfter.
+func newRollbackStory(t *testing.T) *story {
+	t.Helper()
+	w := newStory(t)
+	left := w.s.left
+	w.s = setting{resources: 1, managers: 1, total: left.total, rollbackAfter: 3 * time.Minute}.start()
+	w.s.left, w.s.left.confirm = left, left.total
+	return w
+}
+
+func TestAConfirmationIsOneOfItsOwnChangeOnly(t *testing.T) {
+	w := newRollbackStory(t)
+	w.settle()
+	w.take("r0 is confirmed")
+	w.pass(time.Minute)
+	w.take("somebody else sets Accept")
+	w.take("r0 is edited: Accept")
+	w.settle()
+	w.isReady(true) // without a change
+	w.pass(time.Minute)
+	w.take("r0 is edited: Drop")
+	w.settle()
+	w.cloudIs(ecs.Drop)
+	if b := w.p().Status.Rollback; b == nil || b.Confirmed || b.Generation != w.p().Generation {
+		t.Errorf("the change that nobody has confirmed is not put back: %+v", b)
+	}
+	w.pass(4 * time.Minute)
+	w.cloudIs(ecs.Accept)
+}
