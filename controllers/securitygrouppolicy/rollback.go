@@ -109,7 +109,7 @@ func (r *Reconciler) settleRollback(s *pass, m *v1alpha1.Modification) {
 	p, b := s.p, openRollback(s.p)
 	switch {
 	case b == nil:
-	case m.Cause == v1alpha1.CauseRollback:
+	case m.Cause == v1alpha1.CauseRollback && b.To != desired(p):
 		b.RolledBack, b.Generation = true, p.Generation
 	case m.To == b.To && p.DeletionTimestamp.IsZero():
 		p.Status.Rollback = nil // the spec has undone it

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
+	"github.com/sgp-operator/sgp-operator/internal/policy"
 )
 
 // newRollbackStory is a story of a resource that declares Drop, with rollbackAfter.
@@ -35,4 +36,22 @@ func TestAConfirmationIsOneOfItsOwnChangeOnly(t *testing.T) {
 	}
 	w.pass(4 * time.Minute)
 	w.cloudIs(ecs.Accept)
+}
+
+func TestWhatTheSpecUndoesIsEnforcedThoughARollbackWasUnderWay(t *testing.T) {
+	w := newRollbackStory(t)
+	w.settle()
+	w.asks(modifyCall) // the rollback
+	w.take("modify to Accept: done, and the answer is lost")
+	w.take("r0 is edited: Accept")
+	w.settle()
+	w.isReady(true)
+	if b := w.p().Status.Rollback; b != nil {
+		t.Errorf("%+v", b)
+	}
+	w.pass(policy.Doubt)
+	w.take("somebody else sets Drop")
+	w.pass(2 * resync)
+	w.cloudIs(ecs.Accept)
+	w.isReady(true)
 }
