@@ -36,11 +36,18 @@ func (r *Reconciler) apply(ctx context.Context, s *pass) outcome {
 	if fresh {
 		r.planRollback(s)
 	}
+	refund := func() {
+		if fresh {
+			r.budget.refund(spendingOf{s.account, s.plan.Change.To}, s.p.UID)
+		}
+	}
 	if err := r.setFinalizer(ctx, s, putsBack(s.p)); err != nil {
 		s.p.Status.Rollback = rollback // nothing is changed that could be put back
+		refund()
 		return r.failed(s, err)
 	}
 	if err := r.writeAhead(ctx, s, fresh); err != nil {
+		refund() // should it be written all the same, the repetition counts
 		return r.failed(s, err)
 	}
 	request := *s.p.Status.PendingModification
@@ -48,8 +55,8 @@ func (r *Reconciler) apply(ctx context.Context, s *pass) outcome {
 	drop := func() {
 		if fresh {
 			s.p.Status.PendingModification, s.p.Status.Rollback = nil, rollback
-			r.budget.refund(spendingOf{s.account, s.plan.Change.To}, s.p.UID)
 		}
+		refund()
 	}
 	if held, err := r.hold(ctx, s); err != nil || !held {
 		drop()

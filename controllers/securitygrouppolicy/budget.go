@@ -91,6 +91,15 @@ func (b *budget) spend(key spendingOf, uid types.UID, now time.Time) {
 	b.note(key, spending{uid, now})
 }
 
+// repeat counts a change that is sent once more, unless it is counted.
+func (b *budget) repeat(key spendingOf, uid types.UID, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.ContainsFunc(b.spent[key], func(s spending) bool { return s.uid == uid }) {
+		b.note(key, spending{uid, now})
+	}
+}
+
 // take counts a change if the budget has room for all that wait before it, and for it.
 // Otherwise it says when that is likely to be.
 func (b *budget) take(key spendingOf, w waiter, limit int, now time.Time) (wait time.Duration) {

@@ -78,14 +78,18 @@ func heldChange(s *pass, because string) outcome {
 // withinBudget has a change wait that is over the budget of its account. A rollback counts
 // and does not wait: it makes up for a change that did.
 func (r *Reconciler) withinBudget(ctx context.Context, s *pass, approved bool) (outcome, bool) {
-	if r.ChangeBudget == 0 || s.plan.Action == policy.Repeat {
+	if r.ChangeBudget == 0 {
 		return outcome{}, false
 	}
 	if err := r.budget.fill(ctx, r); err != nil {
 		return r.failed(s, err), true
 	}
 	key := spendingOf{s.account, s.plan.Change.To}
-	if approved || s.plan.Change.Cause == policy.Rollback {
+	switch {
+	case s.plan.Action == policy.Repeat:
+		r.budget.repeat(key, s.p.UID, r.Clock.Now())
+		return outcome{}, false
+	case approved || s.plan.Change.Cause == policy.Rollback:
 		r.budget.spend(key, s.p.UID, r.Clock.Now())
 		return outcome{}, false
 	}
