@@ -1,13 +1,16 @@
 package operator_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -346,6 +349,47 @@ func TestOnlyWhoMayApproveApproves(t *testing.T) {
 	}
 	if err := approver.Create(t.Context(), created); err != nil {
 		t.Errorf("who may approve creates what is approved already: %v", err)
+	}
+}
+
+// TestAnEditThatAnOldAnnotationWouldApproveIsAnApproval is of an annotation from before the
+// API server asked who gives it. It is not parallel: the others need the binding.
+func TestAnEditThatAnOldAnnotationWouldApproveIsAnApproval(t *testing.T) {
+	w := newWorld(t)
+	tenant, approver := w.tenant("early"), w.tenant("approver", "approve")
+	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.ApprovalPolicyName}}
+	if err := api.Get(t.Context(), client.ObjectKeyFromObject(binding), binding); err != nil {
+		t.Fatal(err)
+	}
+	restored := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: binding.Name, Labels: binding.Labels}, Spec: binding.Spec}
+	if err := api.Delete(t.Context(), binding); err != nil {
+		t.Fatal(err)
+	}
+	put := sync.OnceValue(func() error { return api.Create(context.Background(), restored) })
+	defer func() { _ = put() }()
+	inAdvance := func(name string) error {
+		return tenant.Create(t.Context(), &policy{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Annotations: map[string]string{v1alpha1.AnnotationApprove: "2"}},
+			Spec: v1alpha1.SecurityGroupPolicySpec{RegionID: w.region, SecurityGroupID: "sg-1", InnerAccessPolicy: "Accept"}})
+	}
+	w.eventually("anybody may set the annotation", func() bool { return inAdvance("p") == nil }, func() string { return fmt.Sprint(inAdvance("p")) })
+	if err := put(); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("nobody may any more", func() bool { return apierrors.IsForbidden(inAdvance(fmt.Sprint("q", serial.Add(1)))) }, func() string { return "" })
+	edit := func(c client.Client, change func(*policy)) error {
+		p := w.get("p")
+		before := p.DeepCopy()
+		change(p)
+		return c.Patch(t.Context(), p, client.MergeFrom(before))
+	}
+	if err := edit(tenant, func(p *policy) { p.Labels = map[string]string{"some": "label"} }); err != nil {
+		t.Errorf("what approves nothing: %v", err)
+	}
+	if err := edit(tenant, func(p *policy) { p.Spec.InnerAccessPolicy = "Drop" }); !apierrors.IsForbidden(err) {
+		t.Errorf("a tenant makes the edit that its own annotation approves: %v", err)
+	}
+	if err := edit(approver, func(p *policy) { p.Spec.InnerAccessPolicy = "Drop" }); err != nil {
+		t.Errorf("who may approve makes it: %v", err)
 	}
 }
 
