@@ -64,10 +64,11 @@ type asked struct {
 	at    time.Time
 }
 
-// Snapshot is the interfaces of a VPC at a time.
+// Snapshot is the interfaces of a VPC at a time, or its instances.
 type Snapshot struct {
 	At         time.Time
 	Interfaces []ecs.Interface
+	Instances  []ecs.Instance
 
 	byGroup map[string][]int
 }
@@ -129,14 +130,25 @@ func (f Found) Count() (interfaces, instances int) {
 }
 
 // OfGroup reads what a group protects right now. A lone group takes two calls. Where many
-// groups of a VPC are asked for at the same time, they share a snapshot of it.
+// groups of a VPC are asked for at the same time, they share snapshots of it. Instances are
+// read beside interfaces, since only they may bear a tag that counts.
 func (s *Store) OfGroup(ctx context.Context, c Cloud, g ecs.Group, vpcID string) (Found, time.Duration, error) {
 	if vpcID != "" && s.isOneOfMany(c, g, vpcID) {
 		snapshot, wait, err := s.OfVPC(ctx, c, g.RegionID, vpcID, fresh)
 		if err != nil || wait > 0 {
 			return Found{}, wait, err
 		}
-		return Found{Interfaces: snapshot.Of(g.SecurityGroupID)}, 0, nil
+		instances, wait, err := s.instancesOfVPC(ctx, c, g.RegionID, vpcID)
+		if err != nil || wait > 0 {
+			return Found{}, wait, err
+		}
+		found := Found{Interfaces: snapshot.Of(g.SecurityGroupID)}
+		for _, i := range instances.Instances {
+			if slices.Contains(i.GroupIDs, g.SecurityGroupID) {
+				found.Instances = append(found.Instances, i)
+			}
+		}
+		return found, 0, nil
 	}
 	chosen := ecs.Members{SecurityGroupID: g.SecurityGroupID}
 	interfaces, wait, err := pages(ctx, &part{}, func(ctx context.Context, token string) (ecs.Page[ecs.Interface], time.Duration, error) {
@@ -179,22 +191,41 @@ func (s *Store) isOneOfMany(c Cloud, g ecs.Group, vpcID string) bool {
 // OfVPC is a snapshot of a VPC that is no older than within.
 func (s *Store) OfVPC(ctx context.Context, c Cloud, region, vpcID string, within time.Duration) (*Snapshot, time.Duration, error) {
 	return read(ctx, s, key{c.Account, region, "vpc", vpcID}, within, func(ctx context.Context, k *kept) (*Snapshot, time.Duration, error) {
-		// A part that was read too long ago would make the snapshot older than it says.
-		if k.part == nil || s.Now().Sub(k.part.began) > fresh/2 {
-			k.part = &part{began: s.Now()}
-		}
-		began := k.part.began
-		all, wait, err := pages(ctx, k.part, func(ctx context.Context, token string) (ecs.Page[ecs.Interface], time.Duration, error) {
+		all, began, wait, err := resumed(ctx, s, k, func(ctx context.Context, token string) (ecs.Page[ecs.Interface], time.Duration, error) {
 			return c.Client.Interfaces(ctx, region, ecs.Members{VpcID: vpcID}, token, ratelimit.Finish)
 		})
-		if wait > 0 {
-			return nil, wait, nil
-		}
-		if k.part = nil; err != nil {
-			return nil, 0, err
+		if err != nil || wait > 0 {
+			return nil, wait, err
 		}
 		return newSnapshot(began, all), 0, nil
 	})
+}
+
+// instancesOfVPC is a snapshot of the instances of a VPC.
+func (s *Store) instancesOfVPC(ctx context.Context, c Cloud, region, vpcID string) (*Snapshot, time.Duration, error) {
+	return read(ctx, s, key{c.Account, region, "vpc instances", vpcID}, fresh, func(ctx context.Context, k *kept) (*Snapshot, time.Duration, error) {
+		all, began, wait, err := resumed(ctx, s, k, func(ctx context.Context, token string) (ecs.Page[ecs.Instance], time.Duration, error) {
+			return c.Client.Instances(ctx, region, ecs.Members{VpcID: vpcID}, token, ratelimit.Finish)
+		})
+		if err != nil || wait > 0 {
+			return nil, wait, err
+		}
+		return &Snapshot{At: began, Instances: all}, 0, nil
+	})
+}
+
+// resumed reads a listing to its end, beginning where an earlier reader had to stop.
+func resumed[T any](ctx context.Context, s *Store, k *kept, next func(context.Context, string) (ecs.Page[T], time.Duration, error)) ([]T, time.Time, time.Duration, error) {
+	// A part that was read too long ago would make the snapshot older than it says.
+	if k.part == nil || s.Now().Sub(k.part.began) > fresh/2 {
+		k.part = &part{began: s.Now()}
+	}
+	began := k.part.began
+	all, wait, err := pages(ctx, k.part, next)
+	if wait == 0 {
+		k.part = nil
+	}
+	return all, began, wait, err
 }
 
 // Instances are those of some ids that the account has, kept for within: for other ids they

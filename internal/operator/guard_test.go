@@ -260,6 +260,26 @@ func TestTheMarksOfAClusterHoldADrop(t *testing.T) {
 	}
 }
 
+// TestACommitFindsAnotherClusterByItsInstances is of a cluster whose nodes alone tell of it:
+// the primary interfaces bear no tag.
+func TestACommitFindsAnotherClusterByItsInstances(t *testing.T) {
+	t.Parallel()
+	w, _ := newClusterWorld(t)
+	w.options.MaxConcurrentReconciles = 1
+	for i := range 5 {
+		id := fmt.Sprint("sg-others-", i)
+		w.sim.PutGroup(ecssim.Group{Region: w.region, ID: id, Policy: "Accept", VpcID: "vpc-1"})
+		w.sim.PutInstance(ecssim.Instance{Region: w.region, ID: "i-others-" + strconv.Itoa(i), VpcID: "vpc-1", Groups: []string{id}, Tags: map[string]string{"ack.aliyun.com": "c9"}})
+		w.policy(id, id, "Drop")
+	}
+	w.start()
+	for i := range 5 {
+		if p := w.awaitReason(fmt.Sprint("sg-others-", i), v1alpha1.ReasonApprovalRequired); !strings.Contains(readyMessage(p), "i-others-"+strconv.Itoa(i)) {
+			t.Errorf("%s", readyMessage(p))
+		}
+	}
+}
+
 func TestARestoreToDropIsHeldAsWell(t *testing.T) {
 	t.Parallel()
 	w, _ := newClusterWorld(t)
