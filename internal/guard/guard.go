@@ -83,6 +83,9 @@ func (g *Guard) Check(ctx context.Context, p *v1alpha1.SecurityGroupPolicy, acco
 	if _, ours := c.instances[region]; !ours {
 		return held(marks...), 0, nil
 	}
+	if p.Spec.OwnerAccount != "" {
+		return held(append(marks, "it cannot be told whether it would cut this cluster off: "+members.OfAnotherAccount)...), 0, nil
+	}
 	cloud, err := g.Cloud(ctx, p)
 	if err != nil {
 		return Finding{}, 0, err

@@ -16,6 +16,10 @@ import (
 // factsFor is for how long interfaces, other groups and prefix lists count for a verdict.
 const factsFor = time.Hour
 
+// OfAnotherAccount says why nothing is read of a group with spec.ownerAccount: an account
+// lists its own interfaces only.
+const OfAnotherAccount = "spec.ownerAccount names another account, whose interfaces cannot be listed"
+
 // Isolation reads what connects the members of a group.
 type Isolation struct {
 	// Cloud gives the client of the account that a resource uses.
@@ -34,7 +38,10 @@ func (i *Isolation) Facts(ctx context.Context, p *v1alpha1.SecurityGroupPolicy, 
 	}
 	cloud.Account = account
 	i.Store.Keep(account, ecs.Group{RegionID: region, SecurityGroupID: id}, o)
-	if o.VpcID == "" {
+	switch {
+	case p.Spec.OwnerAccount != "":
+		return facts, OfAnotherAccount, 0
+	case o.VpcID == "":
 		return facts, "the group is one of the classic network, whose interfaces cannot be listed by VPC", 0
 	}
 	snapshot, wait, err := i.Store.OfVPC(ctx, cloud, region, o.VpcID, factsFor)
@@ -45,7 +52,7 @@ func (i *Isolation) Facts(ctx context.Context, p *v1alpha1.SecurityGroupPolicy, 
 	for _, group := range groupsOf(facts.Interfaces) {
 		seen := o
 		if group != id {
-			if seen, wait, err = i.Store.Group(ctx, cloud, ecs.Group{RegionID: region, SecurityGroupID: group, OwnerAccount: p.Spec.OwnerAccount, Tenant: p.Namespace}, factsFor); err != nil || wait > 0 {
+			if seen, wait, err = i.Store.Group(ctx, cloud, ecs.Group{RegionID: region, SecurityGroupID: group, Tenant: p.Namespace}, factsFor); err != nil || wait > 0 {
 				return facts, why(err), wait
 			}
 		}

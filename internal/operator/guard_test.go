@@ -280,6 +280,21 @@ func TestACommitFindsAnotherClusterByItsInstances(t *testing.T) {
 	}
 }
 
+// TestADropOfAnotherAccountsGroupIsHeld has the node in the account that owns the group, and
+// the resource use another one, which does not see it.
+func TestADropOfAnotherAccountsGroupIsHeld(t *testing.T) {
+	t.Parallel()
+	w, instance := newClusterWorld(t)
+	w.sim.PutInstance(ecssim.Instance{Region: w.region, ID: instance, VpcID: "vpc-1", Groups: []string{"sg-nodes"}, Account: "1999"})
+	w.policy("p", "sg-nodes", "Drop", func(p *policy) { p.Spec.OwnerAccount = "owner@example.com" })
+	w.start()
+	if p := w.awaitReason("p", v1alpha1.ReasonApprovalRequired); !strings.Contains(readyMessage(p), "spec.ownerAccount") {
+		t.Errorf("%s", readyMessage(p))
+	}
+	w.approve("p")
+	w.awaitReason("p", v1alpha1.ReasonInSync)
+}
+
 func TestARestoreToDropIsHeldAsWell(t *testing.T) {
 	t.Parallel()
 	w, _ := newClusterWorld(t)

@@ -107,3 +107,17 @@ func TestIsolatedIsFalseWhileTheGroupIsAccept(t *testing.T) {
 		return p.Status.ObservedGeneration == p.Generation && apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionIsolated) == nil
 	})
 }
+
+// TestNothingIsKnownOfWhatAnotherAccountOwns has interfaces that the account does not see.
+func TestNothingIsKnownOfWhatAnotherAccountOwns(t *testing.T) {
+	t.Parallel()
+	w := isolationWorld(t)
+	for _, id := range []string{"i-a", "i-b"} {
+		w.sim.PutInstance(ecssim.Instance{Region: w.region, ID: id, VpcID: "vpc-1", Groups: []string{"sg-1"}, Account: "1999"})
+	}
+	w.policy("p", "sg-1", "Drop", verified, func(p *policy) { p.Spec.OwnerAccount = "owner@example.com" })
+	w.start()
+	if c := w.awaitIsolated("p", metav1.ConditionUnknown, v1alpha1.ReasonMembersUnread); !strings.Contains(c.Message, "spec.ownerAccount") {
+		t.Errorf("%s", c.Message)
+	}
+}
