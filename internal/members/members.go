@@ -6,6 +6,7 @@ package members
 import (
 	"context"
 	"crypto/sha256"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -42,6 +43,7 @@ type Store struct {
 
 	mu    sync.Mutex
 	kept  map[key]*kept
+	swept time.Time
 	asked map[key][]asked
 }
 
@@ -278,12 +280,18 @@ func (s *Store) Group(ctx context.Context, c Cloud, g ecs.Group, within time.Dur
 	})
 }
 
-// Keep takes what somebody has read of a group anyway.
+// Keep takes what somebody has read of a group anyway, if others ask for it: rules are
+// large, and most groups share no members.
 func (s *Store) Keep(account string, g ecs.Group, o ecs.Observation) {
-	k := s.find(groupKey(account, g))
+	s.mu.Lock()
+	k := s.kept[groupKey(account, g)]
+	s.mu.Unlock()
+	if k == nil {
+		return
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.at, k.used, k.value = s.Now(), s.Now(), o
+	k.at, k.value = s.Now(), o
 }
 
 func groupKey(account string, g ecs.Group) key {
@@ -300,12 +308,12 @@ func (s *Store) find(what key) *kept {
 	if s.kept == nil {
 		s.kept = map[key]*kept{}
 	}
-	for known, k := range s.kept {
-		if k.idle(s.Now()) {
-			delete(s.kept, known)
-		}
+	now := s.Now()
+	if now.Sub(s.swept) > longIdle/10 {
+		maps.DeleteFunc(s.kept, func(_ key, k *kept) bool { return k.idle(now) })
+		s.swept = now
 	}
-	k := &kept{used: s.Now()}
+	k := &kept{used: now}
 	s.kept[what] = k
 	return k
 }
