@@ -231,7 +231,7 @@ func resumed[T any](ctx context.Context, s *Store, k *kept, next func(context.Co
 }
 
 // Instances are those of some ids that the account has, kept for within: for other ids they
-// are read anew.
+// are read anew. ECS leaves out those of other accounts.
 func (s *Store) Instances(ctx context.Context, c Cloud, region string, ids []string, within time.Duration) ([]ecs.Instance, time.Duration, error) {
 	if len(ids) == 0 {
 		return nil, 0, nil
@@ -241,10 +241,7 @@ func (s *Store) Instances(ctx context.Context, c Cloud, region string, ids []str
 	return read(ctx, s, key{c.Account, region, "instances", string(sum[:])}, within, func(ctx context.Context, _ *kept) (found []ecs.Instance, _ time.Duration, _ error) {
 		for chunk := range slices.Chunk(ids, ecs.MaxInstances) {
 			page, wait, err := c.Client.Instances(ctx, region, ecs.Members{InstanceIDs: chunk}, "", ratelimit.Finish)
-			switch {
-			case isNone(err): // of another account
-				continue
-			case err != nil || wait > 0:
+			if err != nil || wait > 0 {
 				return nil, wait, err
 			}
 			found = append(found, page.Items...)

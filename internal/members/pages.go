@@ -2,7 +2,6 @@ package members
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
@@ -41,10 +40,4 @@ func pages[T any](ctx context.Context, p *part, next func(ctx context.Context, t
 		}
 		p.tokens[page.Next], p.token = true, page.Next
 	}
-}
-
-// isNone tells whether an error says that what was asked for does not exist.
-func isNone(err error) bool {
-	e, ok := errors.AsType[*ecs.Error](err)
-	return ok && e.HTTPStatus == 404 && e.Class != ecs.Denied && e.Class != ecs.Throttled
 }

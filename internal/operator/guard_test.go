@@ -209,17 +209,25 @@ func TestWhatMayNotBeReadHoldsADropAndNamesThePermission(t *testing.T) {
 
 func TestAGuardThatGetsNoAnswerChangesNothing(t *testing.T) {
 	t.Parallel()
-	w, _ := newClusterWorld(t)
-	w.sim.Inject(ecssim.Fault{Kind: ecssim.Error, Action: ecs.ActionInterfaces, Status: 500})
-	w.policy("p", "sg-1", "Drop")
-	w.start()
-	p := w.awaitReason("p", v1alpha1.ReasonCloudUnavailable)
-	if e := p.Status.LastError; e == nil || e.Action != ecs.ActionInterfaces || apimeta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionStalled) {
-		t.Errorf("%+v", p.Status)
+	for name, f := range map[string]ecssim.Fault{
+		"of the interfaces":                           {Kind: ecssim.Error, Action: ecs.ActionInterfaces, Status: 500},
+		"of the instances, from something in between": {Kind: ecssim.HTML, Action: ecs.ActionInstances, Status: 404},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, _ := newClusterWorld(t)
+			w.sim.Inject(f)
+			w.policy("p", "sg-nodes", "Drop")
+			w.start()
+			p := w.awaitReason("p", v1alpha1.ReasonCloudUnavailable)
+			if e := p.Status.LastError; e == nil || e.Action != f.Action || apimeta.IsStatusConditionTrue(p.Status.Conditions, v1alpha1.ConditionStalled) {
+				t.Errorf("%+v", p.Status)
+			}
+			w.cloudIs("sg-nodes", "Accept", 0)
+			w.sim.ClearFaults()
+			w.awaitReason("p", v1alpha1.ReasonApprovalRequired)
+		})
 	}
-	w.cloudIs("sg-1", "Accept", 0)
-	w.sim.ClearFaults()
-	w.awaitReason("p", v1alpha1.ReasonInSync)
 }
 
 // TestTheMarksOfAClusterHoldADrop has groups that no node is in.
