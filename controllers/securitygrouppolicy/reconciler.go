@@ -276,7 +276,7 @@ func (r *Reconciler) decide(s *pass) {
 	if s.plan.Action == policy.ObserveAgain || s.plan.Action == policy.Repeat {
 		return // the observation may be older than what is recorded
 	}
-	if s.plan.Fate != policy.TookEffect && s.p.DeletionTimestamp.IsZero() && status.InnerAccessPolicy == desired(s.p) && s.seen.Policy != desired(s.p) {
+	if s.plan.Fate != policy.TookEffect && s.p.DeletionTimestamp.IsZero() && !isRolledBack(s.p) && status.InnerAccessPolicy == desired(s.p) && s.seen.Policy != desired(s.p) {
 		metrics.Drift.WithLabelValues(s.p.Spec.RegionID).Inc()
 	}
 	status.InnerAccessPolicy = s.seen.Policy

@@ -6,11 +6,13 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	testclock "k8s.io/utils/clock/testing"
 
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/ecssim"
+	"github.com/sgp-operator/sgp-operator/internal/metrics"
 )
 
 func rollbackAfter(d time.Duration) func(*policy) {
@@ -47,6 +49,10 @@ func TestAChangeThatNobodyConfirmsIsPutBackByWhoeverLeadsThen(t *testing.T) {
 		t.Errorf("%+v, %+v", m, p.Status.Rollback)
 	}
 	w.awaitEvent("p", v1alpha1.ReasonRolledBack)
+	drift := &dto.Metric{}
+	if err := metrics.Drift.WithLabelValues(w.region).Write(drift); err != nil || drift.GetCounter().GetValue() != 0 {
+		t.Errorf("a rollback counts as drift: %v, %v", drift, err)
+	}
 
 	// It is not tried again for this spec, but for the next one.
 	w.reconcileNow("p")
