@@ -45,6 +45,7 @@ type Store struct {
 	kept  map[key]*kept
 	swept time.Time
 	asked map[key][]asked
+	large map[key]time.Time
 }
 
 // key names what is read: of a VPC, of instances, of a group, of a prefix list.
@@ -137,10 +138,13 @@ func (f Found) Count() (interfaces, instances int) {
 func (s *Store) OfGroup(ctx context.Context, c Cloud, g ecs.Group, vpcID string) (Found, time.Duration, error) {
 	if vpcID != "" && s.isOneOfMany(c, g, vpcID) {
 		snapshot, wait, err := s.OfVPC(ctx, c, g.RegionID, vpcID, fresh)
-		if err != nil || wait > 0 {
-			return Found{}, wait, err
+		instances := &Snapshot{}
+		if err == nil && wait == 0 {
+			instances, wait, err = s.instancesOfVPC(ctx, c, g.RegionID, vpcID)
 		}
-		instances, wait, err := s.instancesOfVPC(ctx, c, g.RegionID, vpcID)
+		if ctx.Err() != nil {
+			s.noteLarge(c, g.RegionID, vpcID)
+		}
 		if err != nil || wait > 0 {
 			return Found{}, wait, err
 		}
@@ -168,6 +172,17 @@ func (s *Store) OfGroup(ctx context.Context, c Cloud, g ecs.Group, vpcID string)
 	return Found{Interfaces: newSnapshot(s.Now(), interfaces).Interfaces, Instances: instances}, 0, nil
 }
 
+// noteLarge notes that a VPC cannot be listed in the time of a change: its groups are read
+// singly for a while.
+func (s *Store) noteLarge(c Cloud, region, vpcID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.large == nil {
+		s.large = map[key]time.Time{}
+	}
+	s.large[key{c.Account, region, "vpc", vpcID}] = s.Now()
+}
+
 // isOneOfMany notes that a group is asked for, and tells whether others were so a short
 // while ago.
 func (s *Store) isOneOfMany(c Cloud, g ecs.Group, vpcID string) bool {
@@ -187,13 +202,15 @@ func (s *Store) isOneOfMany(c Cloud, g ecs.Group, vpcID string) bool {
 		}
 	}
 	s.asked[k] = recent
-	return len(recent) > loneGroups
+	maps.DeleteFunc(s.large, func(_ key, at time.Time) bool { return now.Sub(at) > factsFor })
+	_, large := s.large[k]
+	return len(recent) > loneGroups && !large
 }
 
 // OfVPC is a snapshot of a VPC that is no older than within.
 func (s *Store) OfVPC(ctx context.Context, c Cloud, region, vpcID string, within time.Duration) (*Snapshot, time.Duration, error) {
 	return read(ctx, s, key{c.Account, region, "vpc", vpcID}, within, func(ctx context.Context, k *kept) (*Snapshot, time.Duration, error) {
-		all, began, wait, err := resumed(ctx, s, k, func(ctx context.Context, token string) (ecs.Page[ecs.Interface], time.Duration, error) {
+		all, began, wait, err := resumed(ctx, s, k, within, func(ctx context.Context, token string) (ecs.Page[ecs.Interface], time.Duration, error) {
 			return c.Client.Interfaces(ctx, region, ecs.Members{VpcID: vpcID}, token, ratelimit.Finish)
 		})
 		if err != nil || wait > 0 {
@@ -206,7 +223,7 @@ func (s *Store) OfVPC(ctx context.Context, c Cloud, region, vpcID string, within
 // instancesOfVPC is a snapshot of the instances of a VPC.
 func (s *Store) instancesOfVPC(ctx context.Context, c Cloud, region, vpcID string) (*Snapshot, time.Duration, error) {
 	return read(ctx, s, key{c.Account, region, "vpc instances", vpcID}, fresh, func(ctx context.Context, k *kept) (*Snapshot, time.Duration, error) {
-		all, began, wait, err := resumed(ctx, s, k, func(ctx context.Context, token string) (ecs.Page[ecs.Instance], time.Duration, error) {
+		all, began, wait, err := resumed(ctx, s, k, fresh, func(ctx context.Context, token string) (ecs.Page[ecs.Instance], time.Duration, error) {
 			return c.Client.Instances(ctx, region, ecs.Members{VpcID: vpcID}, token, ratelimit.Finish)
 		})
 		if err != nil || wait > 0 {
@@ -217,9 +234,9 @@ func (s *Store) instancesOfVPC(ctx context.Context, c Cloud, region, vpcID strin
 }
 
 // resumed reads a listing to its end, beginning where an earlier reader had to stop.
-func resumed[T any](ctx context.Context, s *Store, k *kept, next func(context.Context, string) (ecs.Page[T], time.Duration, error)) ([]T, time.Time, time.Duration, error) {
+func resumed[T any](ctx context.Context, s *Store, k *kept, within time.Duration, next func(context.Context, string) (ecs.Page[T], time.Duration, error)) ([]T, time.Time, time.Duration, error) {
 	// A part that was read too long ago would make the snapshot older than it says.
-	if k.part == nil || s.Now().Sub(k.part.began) > fresh/2 {
+	if k.part == nil || s.Now().Sub(k.part.began) > within/2 {
 		k.part = &part{began: s.Now()}
 	}
 	began := k.part.began

@@ -1,11 +1,13 @@
 package members
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
 
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
+	"github.com/sgp-operator/sgp-operator/internal/ecssim"
 )
 
 func TestRulesAreKeptOnlyOfGroupsThatSomebodyAsksFor(t *testing.T) {
@@ -28,5 +30,77 @@ func TestRulesAreKeptOnlyOfGroupsThatSomebodyAsksFor(t *testing.T) {
 	s.find(key{"prod", "cn-hangzhou", "vpc", "vpc-1"})
 	if len(s.kept) != 1 {
 		t.Errorf("%d are kept", len(s.kept))
+	}
+}
+
+type static ecs.Credential
+
+func (s static) Credential(context.Context, string) (ecs.Credential, error) {
+	return ecs.Credential(s), nil
+}
+
+func (static) Unused(string) {}
+
+func (static) Judge(string, ecs.Credential, *ecs.Error) {}
+
+// newLargeVPC is one of 20 pages, which take 30 milliseconds each.
+func newLargeVPC(t *testing.T) (Cloud, *ecssim.Server) {
+	t.Helper()
+	sim := ecssim.New(ecssim.Options{Keys: []ecssim.Key{{ID: "LTAItestkeyid0000001", Secret: "testsecret0123456789abcdefghij"}}, Regions: []string{"cn-hangzhou"}})
+	for n := range 10_000 {
+		sim.PutInterface(ecssim.Interface{Region: "cn-hangzhou", ID: fmt.Sprintf("eni-%05d", n), VpcID: "vpc-1", Groups: []string{fmt.Sprint("sg-", n%5)}})
+	}
+	sim.SetLatency(30 * time.Millisecond)
+	address, stop, err := sim.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	endpoint, err := ecs.ParseEndpoint(address, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Cloud{Account: "prod", Client: ecs.New(ecs.Options{Credentials: static{AccessKeyID: "LTAItestkeyid0000001", AccessKeySecret: "testsecret0123456789abcdefghij"},
+		Endpoint: endpoint, Timeout: 10 * time.Second, QPS: 10000, Burst: 10000})}, sim
+}
+
+// inTurns calls with little time each, as passes do, until there is an answer.
+func inTurns[T any](t *testing.T, call func(context.Context) (T, time.Duration, error)) (value T) {
+	t.Helper()
+	for range 20 {
+		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+		value, wait, err := call(ctx)
+		cancel()
+		if err == nil && wait == 0 {
+			return value
+		}
+	}
+	t.Fatal("no answer in 20 turns")
+	return value
+}
+
+func TestAListingThatTakesLongerThanAPassGoesOnInTheNext(t *testing.T) {
+	cloud, sim := newLargeVPC(t)
+	s := &Store{Now: time.Now}
+	snapshot := inTurns(t, func(ctx context.Context) (*Snapshot, time.Duration, error) {
+		return s.OfVPC(ctx, cloud, "cn-hangzhou", "vpc-1", factsFor)
+	})
+	if calls := sim.CallCount(ecs.ActionInterfaces); len(snapshot.Interfaces) != 10_000 || calls > 30 {
+		t.Errorf("%d interfaces, %d calls", len(snapshot.Interfaces), calls)
+	}
+}
+
+func TestTheGroupsOfAVPCThatIsTooLargeForAPassAreReadSingly(t *testing.T) {
+	cloud, _ := newLargeVPC(t)
+	s := &Store{Now: time.Now}
+	for n := range 5 {
+		g := ecs.Group{RegionID: "cn-hangzhou", SecurityGroupID: fmt.Sprint("sg-", n)}
+		found := inTurns(t, func(ctx context.Context) (Found, time.Duration, error) { return s.OfGroup(ctx, cloud, g, "vpc-1") })
+		if len(found.Interfaces) != 2000 {
+			t.Errorf("%d interfaces", len(found.Interfaces))
+		}
+	}
+	if len(s.large) != 1 {
+		t.Errorf("%v", s.large)
 	}
 }

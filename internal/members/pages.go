@@ -15,15 +15,19 @@ type part struct {
 	items  any
 }
 
-// pages reads a listing to its end, or up to where it has to wait for the rate: then the
-// part knows how to go on.
+// pages reads a listing to its end, or up to where it has to wait for the rate, or its time
+// is up: then the part knows how to go on.
 func pages[T any](ctx context.Context, p *part, next func(ctx context.Context, token string) (ecs.Page[T], time.Duration, error)) ([]T, time.Duration, error) {
 	all, _ := p.items.([]T)
+	begun := len(all)
 	if p.tokens == nil {
 		p.tokens = map[string]bool{}
 	}
 	for {
 		page, wait, err := next(ctx, p.token)
+		if err != nil && ctx.Err() != nil && len(all) > begun {
+			err, wait = nil, busy
+		}
 		if err != nil {
 			return nil, 0, err
 		}
