@@ -125,10 +125,12 @@ func (r *Reconciler) dropRollback(s *pass, request *v1alpha1.PendingModification
 	p, b := s.p, openRollback(s.p)
 	switch last := p.Status.LastModification; {
 	case b == nil || request == nil || request.To == b.To:
-	case last != nil && last.To == request.To && p.Spec.RollbackAfter != nil:
-		b.Deadline = r.rollbackDeadline(p)
-	default:
+	case last == nil || last.To != request.To || p.Spec.RollbackAfter == nil:
 		p.Status.Rollback = nil
+	case request.Cause == v1alpha1.CauseDrift:
+		b.Deadline = r.rollbackDeadline(p)
+	default: // an older change says nothing of this one, which is no drift when it is tried again
+		b.RolledBack, b.Generation = true, p.Generation-1
 	}
 }
 

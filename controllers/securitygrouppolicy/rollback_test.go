@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
 	"github.com/sgp-operator/sgp-operator/internal/policy"
 )
@@ -54,4 +55,31 @@ func TestWhatTheSpecUndoesIsEnforcedThoughARollbackWasUnderWay(t *testing.T) {
 	w.pass(2 * resync)
 	w.cloudIs(ecs.Accept)
 	w.isReady(true)
+}
+
+func TestWhatHadNoEffectIsNotPutBack(t *testing.T) {
+	w := newRollbackStory(t)
+	w.s.guarded, w.s.left.nodes, w.s.left.approve = true, w.s.left.total, w.s.left.total
+	w.settle()
+	w.take("r0 is confirmed")
+	w.pass(time.Minute)
+	w.take("somebody else sets Accept")
+	w.take("r0 is edited: Accept")
+	w.pass(time.Minute)
+	w.take("r0 is edited: Drop")
+	w.asks(modifyCall)
+	w.take("modify to Drop: never arrives")
+	w.take("nodes in the group: true")
+	w.pass(10 * time.Minute)
+	if reason := w.ready().Reason; reason != v1alpha1.ReasonApprovalRequired {
+		t.Errorf("%s: %+v", reason, w.p().Status.Rollback)
+	}
+	w.take("r0 is approved")
+	w.settle()
+	w.cloudIs(ecs.Drop)
+	w.pass(4 * time.Minute)
+	w.cloudIs(ecs.Accept)
+	if reason := w.ready().Reason; reason != v1alpha1.ReasonRolledBack {
+		t.Errorf("%s: %+v", reason, w.p().Status.Rollback)
+	}
 }
