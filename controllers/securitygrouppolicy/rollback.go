@@ -134,6 +134,19 @@ func (r *Reconciler) dropRollback(s *pass, request *v1alpha1.PendingModification
 	}
 }
 
+// keepAsked follows a pass that could not make the change which the spec asks for. Because
+// of an older change to the same value the next pass would take it for drift, which nothing
+// is put back of.
+func (r *Reconciler) keepAsked(s *pass) {
+	p, b, last := s.p, s.p.Status.Rollback, s.p.Status.LastModification
+	known := openRollback(p) != nil || b != nil && b.RolledBack
+	if s.plan.Action != policy.Modify || s.plan.Change.Cause != policy.Spec || known || p.Spec.RollbackAfter == nil ||
+		last == nil || last.To != s.plan.Change.To || p.Status.PendingModification != nil || len(s.effects) > 0 {
+		return
+	}
+	p.Status.Rollback = &v1alpha1.Rollback{Generation: p.Generation - 1, To: s.plan.Change.From, Deadline: r.now(), RolledBack: true}
+}
+
 // inSyncFor is what is said where the observation is what is wanted.
 func inSyncFor(s *pass) outcome {
 	p, b := s.p, openRollback(s.p)

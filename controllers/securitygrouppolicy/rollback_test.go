@@ -83,3 +83,48 @@ func TestWhatHadNoEffectIsNotPutBack(t *testing.T) {
 		t.Errorf("%s: %+v", reason, w.p().Status.Rollback)
 	}
 }
+
+// TestAChangeThatHadToWaitIsPutBackAsWell is of a change to what this resource has set once,
+// and somebody else has undone since.
+func TestAChangeThatHadToWaitIsPutBackAsWell(t *testing.T) {
+	for name, wait := range map[string]func(*story){
+		"held until it is approved": func(w *story) {
+			w.take("nodes in the group: true")
+			w.take("r0 is edited: Drop")
+			w.pass(20 * time.Minute)
+			if reason := w.ready().Reason; reason != v1alpha1.ReasonApprovalRequired {
+				t.Errorf("%s: %+v", reason, w.p().Status.Rollback)
+			}
+			written := w.p().ResourceVersion
+			w.pass(time.Hour)
+			if now := w.p().ResourceVersion; now != written {
+				t.Errorf("the status was written meanwhile: %s, %s", written, now)
+			}
+			w.take("r0 is approved")
+		},
+		"refused once": func(w *story) {
+			w.take("r0 is edited: Drop")
+			w.asks(modifyCall)
+			w.take("modify to Drop: refused")
+			w.pass(20 * time.Minute)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newRollbackStory(t)
+			w.s.guarded, w.s.left.nodes, w.s.left.approve = true, w.s.left.total, w.s.left.total
+			w.settle()
+			w.take("r0 is confirmed")
+			w.pass(time.Minute)
+			w.take("somebody else sets Accept")
+			w.take("r0 is edited: Accept")
+			w.pass(time.Minute)
+			wait(w)
+			w.settle()
+			w.pass(4 * time.Minute)
+			w.cloudIs(ecs.Accept)
+			if reason := w.ready().Reason; reason != v1alpha1.ReasonRolledBack {
+				t.Errorf("%s: %+v", reason, w.p().Status.Rollback)
+			}
+		})
+	}
+}
