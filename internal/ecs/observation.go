@@ -16,7 +16,7 @@ type Observation struct {
 	VpcID string
 	// Rules are the ingress rules, if the group asked for them.
 	Rules []Rule
-	// MoreRules says that there are more than one answer holds.
+	// MoreRules says that there are, or may be, others than Rules holds.
 	MoreRules bool
 }
 
