@@ -41,7 +41,9 @@ type Interface struct {
 	GroupIDs   []string
 	// Prefixes are its private addresses and delegated prefixes.
 	Prefixes []netip.Prefix
-	Tags     map[string]string
+	// Unknown says that there are others, in a form that is not known.
+	Unknown bool
+	Tags    map[string]string
 }
 
 // Instance is an ECS instance.
@@ -221,7 +223,11 @@ func (w *wireInterface) read() Interface {
 		VpcID: w.VpcID, GroupIDs: w.SecurityGroupIDs.SecurityGroupID, Tags: w.Tags.read()}
 	seen := map[netip.Prefix]bool{}
 	add := func(text string) {
-		if prefix, ok := parsePrefix(text); ok && !seen[prefix] {
+		prefix, ok := parsePrefix(text)
+		switch {
+		case !ok:
+			i.Unknown = i.Unknown || text != ""
+		case !seen[prefix]:
 			seen[prefix] = true
 			i.Prefixes = append(i.Prefixes, prefix)
 		}

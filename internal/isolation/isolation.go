@@ -86,6 +86,9 @@ func Judge(f Facts) Verdict {
 	}
 	in := map[string][]ecs.Interface{}
 	for _, i := range f.Interfaces {
+		if i.Unknown || len(i.Prefixes) == 0 {
+			v.Unread = append(v.Unread, "the addresses of "+i.ID)
+		}
 		for _, id := range i.GroupIDs {
 			in[id] = append(in[id], i)
 		}

@@ -66,8 +66,11 @@ func TestVerdicts(t *testing.T) {
 		"a rule with a target, of none": {Facts{ID: "g1", Interfaces: pair, Groups: of(ecs.Rule{ID: "r", Accept: true, From: rule("", "0.0.0.0/0").From, To: rule("", "10.9.0.0/16").From})}, Verdict{Isolated: true, Members: 2}},
 		"a rule of the other group of one member, for the other": {Facts{ID: "g1", Groups: map[string]Group{"g1": {}, "g2": {Rules: []ecs.Rule{rule("r", "10.0.0.1/32")}}},
 			Interfaces: []ecs.Interface{pair[0], member("b", "10.0.0.2/32", "g1", "g2")}}, Verdict{Members: 2, Paths: []Path{by("g2", "r")}}},
-		"delegated prefixes of pods": {Facts{ID: "g1", Groups: of(rule("r", "10.1.0.16/32")), Interfaces: []ecs.Interface{member("a", "10.1.0.16/28", "g1"), pair[1]}}, Verdict{Members: 2, Paths: []Path{by("g1", "r")}}},
-		"IPv6":                       {Facts{ID: "g1", Groups: of(rule("r", "::/0")), Interfaces: []ecs.Interface{member("a", "2001:db8::1/128", "g1"), pair[1]}}, Verdict{Members: 2, Paths: []Path{by("g1", "r")}}},
+		"delegated prefixes of pods":                 {Facts{ID: "g1", Groups: of(rule("r", "10.1.0.16/32")), Interfaces: []ecs.Interface{member("a", "10.1.0.16/28", "g1"), pair[1]}}, Verdict{Members: 2, Paths: []Path{by("g1", "r")}}},
+		"an interface whose addresses are not known": {Facts{ID: "g1", Groups: of(rule("r", "10.0.0.9/32")), Interfaces: []ecs.Interface{pair[0], {ID: "eni-b", GroupIDs: []string{"g1"}}}}, Verdict{Members: 2, Unread: []string{"the addresses of eni-b"}}},
+		"an interface with an address of another form": {Facts{ID: "g1", Groups: of(rule("r", "10.0.0.9/32")), Interfaces: []ecs.Interface{pair[0], {ID: "eni-b", GroupIDs: []string{"g1"}, Prefixes: pair[1].Prefixes, Unknown: true}}},
+			Verdict{Members: 2, Unread: []string{"the addresses of eni-b"}}},
+		"IPv6": {Facts{ID: "g1", Groups: of(rule("r", "::/0")), Interfaces: []ecs.Interface{member("a", "2001:db8::1/128", "g1"), pair[1]}}, Verdict{Members: 2, Paths: []Path{by("g1", "r")}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := gocmp.Diff(c.want, Judge(c.facts)); diff != "" {
