@@ -9,6 +9,7 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -71,11 +72,19 @@ func (a *Approvals) distrust(ctx context.Context) (string, error) {
 	switch {
 	case policy.Spec.FailurePolicy != nil && *policy.Spec.FailurePolicy != admissionregistrationv1.Fail:
 		return "the ValidatingAdmissionPolicy " + name + " does not have failurePolicy Fail", nil
+	case len(policy.Spec.MatchConditions) > 0, isNarrowed(policy.Spec.MatchConstraints):
+		return "the ValidatingAdmissionPolicy " + name + " does not ask for all resources", nil
 	case binding.Spec.PolicyName != name, !slices.Contains(binding.Spec.ValidationActions, admissionregistrationv1.Deny), binding.Spec.MatchResources != nil:
 		return "the ValidatingAdmissionPolicyBinding " + name + " does not deny for all resources", nil
 	}
 	a.trustedAt = a.Now()
 	return "", nil
+}
+
+// isNarrowed tells whether there are resources that a policy does not ask for.
+func isNarrowed(m *admissionregistrationv1.MatchResources) bool {
+	chooses := func(s *metav1.LabelSelector) bool { return s != nil && len(s.MatchLabels)+len(s.MatchExpressions) > 0 }
+	return m != nil && (len(m.ExcludeResourceRules) > 0 || chooses(m.NamespaceSelector) || chooses(m.ObjectSelector))
 }
 
 func kindOf(o client.Object) string {

@@ -194,6 +194,17 @@ func TestApprovalsAreTrustedOnlyWhereTheAPIServerAsksWhoGivesThem(t *testing.T) 
 			p.Spec.FailurePolicy = new(admissionregistrationv1.Ignore)
 		}), binding()},
 			"does not have failurePolicy Fail"},
+		"a policy with exceptions": {[]client.Object{policy(func(p *admissionregistrationv1.ValidatingAdmissionPolicy) {
+			p.Spec.MatchConditions = []admissionregistrationv1.MatchCondition{{Name: "no-robots", Expression: "false"}}
+		}), binding()},
+			"does not ask for all resources"},
+		"a policy for some namespaces": {[]client.Object{policy(func(p *admissionregistrationv1.ValidatingAdmissionPolicy) {
+			p.Spec.MatchConstraints = &admissionregistrationv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}}
+		}), binding()},
+			"does not ask for all resources"},
+		"a policy as the API server completes it": {[]client.Object{policy(func(p *admissionregistrationv1.ValidatingAdmissionPolicy) {
+			p.Spec.MatchConstraints = &admissionregistrationv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{}, ObjectSelector: &metav1.LabelSelector{}}
+		}), binding()}, ""},
 		"a binding that only warns": {[]client.Object{policy(), binding(func(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding) {
 			b.Spec.ValidationActions = []admissionregistrationv1.ValidationAction{admissionregistrationv1.Warn}
 		})}, "does not deny for all resources"},
