@@ -17,6 +17,10 @@ const (
 	ActionPrefixList = "DescribePrefixListAttributes"
 )
 
+// ClusterTag is what ACK tags with the id of a cluster: its instances, interfaces and newer
+// groups.
+const ClusterTag = "ack.aliyun.com"
+
 // MaxInstances is how many instances ECS lists in one call, and takes ids of.
 const MaxInstances = 100
 
@@ -43,7 +47,8 @@ type Interface struct {
 	Prefixes []netip.Prefix
 	// Unknown says that there are others, in a form that is not known.
 	Unknown bool
-	Tags    map[string]string
+	// ACKCluster is the ACK cluster that it belongs to, as its tag says.
+	ACKCluster string
 }
 
 // Instance is an ECS instance.
@@ -52,7 +57,8 @@ type Instance struct {
 	VpcID string
 	// GroupIDs are those of its primary interface.
 	GroupIDs []string
-	Tags     map[string]string
+	// ACKCluster is the ACK cluster that it belongs to, as its tag says.
+	ACKCluster string
 }
 
 // Members chooses interfaces or instances. What is empty chooses all.
@@ -106,7 +112,7 @@ func (c *Client) Instances(ctx context.Context, region string, m Members, token 
 		return page, 0, unreadable(ActionInstances)
 	}
 	for _, i := range content.Instances.Instance {
-		page.Items = append(page.Items, Instance{ID: i.InstanceID, VpcID: i.VpcAttributes.VpcID, GroupIDs: i.SecurityGroupIDs.SecurityGroupID, Tags: i.Tags.read()})
+		page.Items = append(page.Items, Instance{ID: i.InstanceID, VpcID: i.VpcAttributes.VpcID, GroupIDs: i.SecurityGroupIDs.SecurityGroupID, ACKCluster: i.Tags.read()[ClusterTag]})
 	}
 	page.Next = content.NextToken
 	return page, 0, nil
@@ -220,7 +226,7 @@ type wireInterface struct {
 
 func (w *wireInterface) read() Interface {
 	i := Interface{ID: w.NetworkInterfaceID, Type: w.Type, Status: w.Status, Name: w.NetworkInterfaceName, InstanceID: w.InstanceID,
-		VpcID: w.VpcID, GroupIDs: w.SecurityGroupIDs.SecurityGroupID, Tags: w.Tags.read()}
+		VpcID: w.VpcID, GroupIDs: w.SecurityGroupIDs.SecurityGroupID, ACKCluster: w.Tags.read()[ClusterTag]}
 	seen := map[netip.Prefix]bool{}
 	add := func(text string) {
 		prefix, ok := parsePrefix(text)

@@ -27,13 +27,13 @@ var comparePrefixes = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b 
 func TestAnInterfaceIsReadWithAllItsAddresses(t *testing.T) {
 	client, sim := newClient(t)
 	sim.PutInterface(ecssim.Interface{Region: "cn-hangzhou", ID: "eni-1", VpcID: "vpc-1", InstanceID: "i-1", Type: "Trunk", Status: "Attaching", Name: "pods", Groups: []string{"sg-1", "sg-2"},
-		Addresses: []string{"10.0.0.1", "10.0.0.2", "2001:db8::1"}, Prefixes: []string{"10.1.0.0/28", "2001:db8:1::/80"}, Tags: map[string]string{"k": "v"}})
+		Addresses: []string{"10.0.0.1", "10.0.0.2", "2001:db8::1"}, Prefixes: []string{"10.1.0.0/28", "2001:db8:1::/80"}, Tags: map[string]string{"k": "v", "ack.aliyun.com": "c1"}})
 	page, wait, err := client.Interfaces(t.Context(), "cn-hangzhou", ecs.Members{SecurityGroupID: "sg-1"}, "", ratelimit.Edit)
 	if err != nil || wait > 0 || page.Next != "" {
 		t.Fatalf("%v, %v, %q", err, wait, page.Next)
 	}
 	want := []ecs.Interface{{ID: "eni-1", Type: "Trunk", Status: "Attaching", Name: "pods", InstanceID: "i-1", VpcID: "vpc-1", GroupIDs: []string{"sg-1", "sg-2"},
-		Prefixes: prefixes("10.0.0.1/32", "10.0.0.2/32", "2001:db8::1/128", "10.1.0.0/28", "2001:db8:1::/80"), Tags: map[string]string{"k": "v"}}}
+		Prefixes: prefixes("10.0.0.1/32", "10.0.0.2/32", "2001:db8::1/128", "10.1.0.0/28", "2001:db8:1::/80"), ACKCluster: "c1"}}
 	if diff := cmp.Diff(want, page.Items, comparePrefixes); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
@@ -58,7 +58,7 @@ func TestMembersAreReadPageByPage(t *testing.T) {
 	}
 	sim.PutInstance(ecssim.Instance{Region: "cn-hangzhou", ID: "i-07", VpcID: "vpc-1", Groups: []string{"sg-1"}, Tags: map[string]string{"ack.aliyun.com": "c1"}})
 	found, _, err := client.Instances(t.Context(), "cn-hangzhou", ecs.Members{InstanceIDs: ids}, "", ratelimit.Edit)
-	want := []ecs.Instance{{ID: "i-07", VpcID: "vpc-1", GroupIDs: []string{"sg-1"}, Tags: map[string]string{"ack.aliyun.com": "c1"}}}
+	want := []ecs.Instance{{ID: "i-07", VpcID: "vpc-1", GroupIDs: []string{"sg-1"}, ACKCluster: "c1"}}
 	if diff := cmp.Diff(want, found.Items); err != nil || diff != "" {
 		t.Errorf("%v -want +got\n%s", err, diff)
 	}

@@ -23,9 +23,6 @@ import (
 )
 
 const (
-	// clusterTag is what ACK tags with the id of a cluster: its instances, interfaces and
-	// newer groups.
-	clusterTag = "ack.aliyun.com"
 	// namePrefix and descriptionPrefix are those of the groups that ACK makes.
 	namePrefix        = "alicloud-cs-auto-created-security-group-"
 	descriptionPrefix = "security group of ACS Cluster "
@@ -145,12 +142,12 @@ func (g *Guard) look(ctx context.Context, cloud members.Cloud, c *cluster, p *v1
 	if err != nil || wait > 0 {
 		return checked, wait, err
 	}
-	tagged, wait, err := g.Store.Tagged(ctx, cloud, region, clusterTag, accountFor)
+	tagged, wait, err := g.Store.Tagged(ctx, cloud, region, ecs.ClusterTag, accountFor)
 	if err != nil || wait > 0 {
 		return checked, wait, err
 	}
 	if tagged[id] {
-		marks = append(marks, "it bears the tag "+clusterTag+" of an ACK cluster")
+		marks = append(marks, "it bears the tag "+ecs.ClusterTag+" of an ACK cluster")
 	}
 	checked = held(append(marks, c.cuts(region, o.VpcID, own, found)...)...)
 	interfaces, instances := found.Count()
@@ -175,8 +172,8 @@ var parts = []struct {
 }{
 	{ofThisCluster, "node of this cluster is in it", "nodes of this cluster are in it"},
 	{ofAPIServer, "interface of an API server is in it", "interfaces of an API server are in it"},
-	{ofAnotherCluster, "instance or interface with the tag " + clusterTag + " of an ACK cluster is in it",
-		"instances or interfaces with the tag " + clusterTag + " of an ACK cluster are in it"},
+	{ofAnotherCluster, "instance or interface with the tag " + ecs.ClusterTag + " of an ACK cluster is in it",
+		"instances or interfaces with the tag " + ecs.ClusterTag + " of an ACK cluster are in it"},
 }
 
 // cuts tells what of this cluster, or of another, is in a group.
@@ -192,7 +189,7 @@ func (c *cluster) cuts(region, vpcID string, own []ecs.Instance, found members.F
 		switch {
 		case isNode[i.ID]:
 			ids[ofThisCluster][i.ID] = true
-		case i.Tags[clusterTag] != "":
+		case i.ACKCluster != "":
 			ids[ofAnotherCluster][i.ID] = true
 		}
 	}
@@ -202,7 +199,7 @@ func (c *cluster) cuts(region, vpcID string, own []ecs.Instance, found members.F
 			ids[ofThisCluster][i.InstanceID] = true
 		case c.isControlPlane(i, inOurVPC):
 			ids[ofAPIServer][i.ID] = true
-		case i.Tags[clusterTag] != "":
+		case i.ACKCluster != "":
 			ids[ofAnotherCluster][i.ID] = true
 		}
 	}
