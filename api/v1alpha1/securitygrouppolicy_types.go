@@ -267,7 +267,8 @@ type Rollback struct {
 	// +optional
 	Confirmed bool `json:"confirmed,omitempty"`
 	// rolledBack says that the change was put back, or was so already at the deadline.
-	// Nothing more is done for this generation of the spec.
+	// Nothing more is done for this generation of the spec. An earlier generation only
+	// tells that the next change is none that brings back an older one.
 	// +optional
 	RolledBack bool `json:"rolledBack,omitempty"`
 }
