@@ -227,6 +227,9 @@ type Modification struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Account string `json:"account,omitempty"`
+	// generation of the spec that it was made for.
+	// +optional
+	Generation int64 `json:"generation,omitempty"`
 }
 
 // PendingModification is a change of a group that was sent, or is about to be,
@@ -252,6 +255,9 @@ type PendingModification struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	OwnerAccount string `json:"ownerAccount,omitempty"`
+	// generation of the spec that asks for the change.
+	// +optional
+	Generation int64 `json:"generation,omitempty"`
 }
 
 // Rollback is a change that is put back at a deadline unless it is confirmed.

@@ -91,7 +91,7 @@ func (r *Reconciler) writeAhead(ctx context.Context, s *pass, fresh bool) error 
 	if fresh {
 		status.PendingModification = &v1alpha1.PendingModification{
 			ClientToken: r.NewClientToken(), From: change.From, To: change.To, Cause: v1alpha1.ModificationCause(change.Cause),
-			Account: s.account, OwnerAccount: s.p.Spec.OwnerAccount,
+			Account: s.account, OwnerAccount: s.p.Spec.OwnerAccount, Generation: s.p.Generation,
 		}
 	}
 	status.PendingModification.Time = r.now()
@@ -172,7 +172,7 @@ func (r *Reconciler) recordEffect(s *pass, requestID string) {
 		status.OriginalInnerAccessPolicy = change.From
 	}
 	status.LastModification = &v1alpha1.Modification{
-		RequestID: requestID, From: change.From, To: change.To, Cause: change.Cause, Time: now, Account: change.Account,
+		RequestID: requestID, From: change.From, To: change.To, Cause: change.Cause, Time: now, Account: change.Account, Generation: change.Generation,
 	}
 	s.effects = append(s.effects, status.LastModification)
 	r.settleRollback(s, status.LastModification)

@@ -390,11 +390,11 @@ func (s *state) digestPolicy(b *strings.Builder, p *sgp, age func(time.Time) str
 		fmt.Fprintf(b, "B%s%d%v%v%s", r.To, p.Generation-r.Generation, r.RolledBack, r.Confirmed, age(r.Deadline.Time))
 	}
 	if m := st.LastModification; m != nil {
-		fmt.Fprintf(b, "L%s%s%s%v", m.From, m.To, m.Cause, m.RequestID != "")
+		fmt.Fprintf(b, "L%s%s%s%v%v", m.From, m.To, m.Cause, m.RequestID != "", m.Generation == p.Generation)
 	}
 	if m := st.PendingModification; m != nil {
 		_, done := s.cloud.tokens[m.ClientToken]
-		fmt.Fprintf(b, "P%s%s%s%v%v", m.From, m.To, m.Cause, done, m.OwnerAccount == p.Spec.OwnerAccount)
+		fmt.Fprintf(b, "P%s%s%s%v%v%v", m.From, m.To, m.Cause, done, m.OwnerAccount == p.Spec.OwnerAccount, m.Generation == p.Generation)
 	}
 	if st.LastError != nil {
 		b.WriteString("E" + st.LastError.Code)

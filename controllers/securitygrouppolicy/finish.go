@@ -48,7 +48,6 @@ func (r *Reconciler) finish(ctx context.Context, s *pass, o outcome) outcome {
 		return o
 	}
 	before := s.stored
-	r.keepAsked(s)
 	r.summarize(s, o)
 	if err := r.write(ctx, s); err != nil {
 		return outcome{quiet: true, err: err}

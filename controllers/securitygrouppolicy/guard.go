@@ -29,9 +29,11 @@ type Approvals func(ctx context.Context, account, to string) (demanded bool, dis
 // was written ahead may never have been sent.
 func (r *Reconciler) guard(ctx context.Context, s *pass) (outcome, bool) {
 	change, approved := s.plan.Change, approves(s.p.Annotations[v1alpha1.AnnotationApprove], s.p.Generation)
-	// What was approved, was so with its rollback.
+	within, cancel := context.WithTimeout(ctx, guardLimit)
+	defer cancel()
+	// What an account wants approved, was approved with its rollback.
 	if change.Cause != policy.Rollback {
-		demanded, distrust, err := r.Approvals(ctx, s.account, change.To)
+		demanded, distrust, err := r.Approvals(within, s.account, change.To)
 		switch {
 		case err != nil:
 			return r.failed(s, err), true
@@ -41,9 +43,8 @@ func (r *Reconciler) guard(ctx context.Context, s *pass) (outcome, bool) {
 			return heldChange(s, fmt.Sprintf("ECSAccount %s demands an approval of each change to %s. %s", s.account, change.To, howToApprove(s.p))), true
 		}
 	}
-	if change.To == ecs.Drop && !approved {
-		within, cancel := context.WithTimeout(ctx, guardLimit)
-		defer cancel()
+	// Who approved an Accept has not approved the way back: a node may have come since.
+	if change.To == ecs.Drop && (!approved || change.Cause == policy.Rollback) {
 		found, wait, err := r.Guard.Check(within, s.p, s.account, s.seen)
 		switch {
 		case err != nil:
@@ -55,7 +56,7 @@ func (r *Reconciler) guard(ctx context.Context, s *pass) (outcome, bool) {
 			s.p.Status.Members = found.Members
 		}
 		if found.Held != "" {
-			return heldChange(s, found.Held+". "+howToApprove(s.p)), true
+			return heldChange(s, found.Held+". "+howToGoOn(s)), true
 		}
 	}
 	return r.withinBudget(ctx, s, approved)
@@ -64,6 +65,15 @@ func (r *Reconciler) guard(ctx context.Context, s *pass) (outcome, bool) {
 // approves tells whether the value of an annotation names a generation.
 func approves(value string, generations ...int64) bool {
 	return slices.ContainsFunc(generations, func(g int64) bool { return value == strconv.FormatInt(g, 10) })
+}
+
+// howToGoOn tells how a change is made that the guard has held. A rollback is not approved:
+// its annotation would be that of the change.
+func howToGoOn(s *pass) string {
+	if s.plan.Change.Cause == policy.Rollback {
+		return fmt.Sprintf("It would put back a change that nobody has confirmed: keep that by the annotation %s, or declare Drop and approve it", v1alpha1.AnnotationConfirm)
+	}
+	return howToApprove(s.p)
 }
 
 func howToApprove(p *v1alpha1.SecurityGroupPolicy) string {

@@ -289,12 +289,19 @@ func (s *pass) intent() policy.Intent {
 		Enforce:   p.Spec.ManagementPolicy != v1alpha1.ManagementObserve && !isRolledBack(p),
 		Restoring: !p.DeletionTimestamp.IsZero(),
 		// What was, before another held the group, says nothing of drift.
-		Recorded: p.Status.ObservedGeneration == p.Generation && claims.HeldBy(s.claim, p) && (p.Status.Rollback == nil || !p.Status.Rollback.RolledBack),
+		Recorded: madeForThisSpec(p) && claims.HeldBy(s.claim, p),
 	}
 	if s.rollingBack {
 		intent.Value, intent.RollingBack = p.Status.Rollback.To, true
 	}
 	return intent
+}
+
+// madeForThisSpec tells whether the last change was. One that an older manager has recorded
+// does not say, and is taken for that of the spec that was reconciled last.
+func madeForThisSpec(p *v1alpha1.SecurityGroupPolicy) bool {
+	m := p.Status.LastModification
+	return m != nil && (m.Generation == p.Generation || m.Generation == 0 && p.Status.ObservedGeneration == p.Generation)
 }
 
 // record is what the status says, with ages by this process's own clock.

@@ -123,28 +123,13 @@ func (r *Reconciler) settleRollback(s *pass, m *v1alpha1.Modification) {
 // a change that had one, that has its time anew; otherwise nothing can be put back.
 func (r *Reconciler) dropRollback(s *pass, request *v1alpha1.PendingModification) {
 	p, b := s.p, openRollback(s.p)
-	switch last := p.Status.LastModification; {
+	switch {
 	case b == nil || request == nil || request.To == b.To:
-	case last == nil || last.To != request.To || p.Spec.RollbackAfter == nil:
-		p.Status.Rollback = nil
-	case request.Cause == v1alpha1.CauseDrift:
+	case request.Cause == v1alpha1.CauseDrift && p.Spec.RollbackAfter != nil:
 		b.Deadline = r.rollbackDeadline(p)
-	default: // an older change says nothing of this one, which is no drift when it is tried again
-		b.RolledBack, b.Generation = true, p.Generation-1
+	default:
+		p.Status.Rollback = nil
 	}
-}
-
-// keepAsked follows a pass that could not make the change which the spec asks for. Because
-// of an older change to the same value the next pass would take it for drift, which nothing
-// is put back of.
-func (r *Reconciler) keepAsked(s *pass) {
-	p, b, last := s.p, s.p.Status.Rollback, s.p.Status.LastModification
-	known := openRollback(p) != nil || b != nil && b.RolledBack
-	if s.plan.Action != policy.Modify || s.plan.Change.Cause != policy.Spec || known || p.Spec.RollbackAfter == nil ||
-		last == nil || last.To != s.plan.Change.To || p.Status.PendingModification != nil || len(s.effects) > 0 {
-		return
-	}
-	p.Status.Rollback = &v1alpha1.Rollback{Generation: p.Generation - 1, To: s.plan.Change.From, Deadline: r.now(), RolledBack: true}
 }
 
 // inSyncFor is what is said where the observation is what is wanted.

@@ -72,7 +72,7 @@ var mutants = []mutant{
 	{"a stale cache makes a resource run in circles", finish,
 		"return ctrl.Result{RequeueAfter: min(r.backoff(e), maxConflict)}, nil", "return ctrl.Result{RequeueAfter: firstBackoff}, nil", three, "race", "1"},
 	{"a change to Drop is sent without a look at what it cuts", guard,
-		"if change.To == ecs.Drop && !approved {", "if false && change.To == ecs.Drop && !approved {", guarded, "nodes", "1"},
+		"if change.To == ecs.Drop && (!approved || change.Cause == policy.Rollback) {", "if false {", guarded, "nodes", "1"},
 	{"what was written ahead is sent again although its approval was taken back", pass,
 		"		o, stop := r.guard(ctx, s)\n", "		o, stop := r.guard(ctx, s)\n		stop = stop && s.plan.Action != policy.Repeat\n", "TestExploreAGuardedGroup/with", "approve,crash", "3"},
 	{"a restore needs no approval", guard,

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -57,7 +59,7 @@ func readCluster(ctx context.Context, api client.Reader) (*cluster, error) {
 	if err := c.readAddresses(ctx, api); err != nil {
 		return nil, err
 	}
-	for name := range configs {
+	for _, name := range slices.Sorted(maps.Keys(configs)) {
 		if err := c.readTerway(ctx, api, name); err != nil {
 			return nil, err
 		}

@@ -57,18 +57,26 @@ func (i *Isolation) Facts(ctx context.Context, p *v1alpha1.SecurityGroupPolicy, 
 			}
 		}
 		facts.Groups[group] = isolation.Group{Accept: seen.Policy != ecs.Drop, Rules: seen.Rules, More: seen.MoreRules}
-		for _, rule := range seen.Rules {
-			if rule.FromList == "" || !rule.Accept || facts.Lists[rule.FromList] != nil {
-				continue
-			}
-			list, wait, err := i.Store.prefixList(ctx, cloud, region, rule.FromList)
-			if err != nil || wait > 0 {
-				return facts, why(err), wait
-			}
-			facts.Lists[rule.FromList] = slices.Concat([]netip.Prefix{}, list)
+		if wait, err := i.Store.lists(ctx, cloud, region, seen.Rules, facts.Lists); err != nil || wait > 0 {
+			return facts, why(err), wait
 		}
 	}
 	return facts, "", 0
+}
+
+// lists reads the prefix lists that rules name, beside those that were read.
+func (s *Store) lists(ctx context.Context, c Cloud, region string, rules []ecs.Rule, known map[string][]netip.Prefix) (time.Duration, error) {
+	for _, rule := range rules {
+		if rule.FromList == "" || !rule.Accept || known[rule.FromList] != nil {
+			continue
+		}
+		list, wait, err := s.prefixList(ctx, c, region, rule.FromList)
+		if err != nil || wait > 0 {
+			return wait, err
+		}
+		known[rule.FromList] = slices.Concat([]netip.Prefix{}, list)
+	}
+	return 0, nil
 }
 
 func (s *Store) prefixList(ctx context.Context, c Cloud, region, id string) ([]netip.Prefix, time.Duration, error) {

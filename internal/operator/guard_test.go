@@ -393,6 +393,11 @@ func TestOnlyWhoMayApproveApproves(t *testing.T) {
 	if err := approver.Create(t.Context(), created); err != nil {
 		t.Errorf("who may approve creates what is approved already: %v", err)
 	}
+	// A backup brings the annotation of a generation that the new resource has not.
+	restored := &policy{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "r", Annotations: map[string]string{v1alpha1.AnnotationApprove: "7"}}, Spec: p.Spec}
+	if err := approver.Create(t.Context(), restored); err != nil {
+		t.Errorf("a resource is brought back: %v", err)
+	}
 }
 
 // TestAnEditThatAnOldAnnotationWouldApproveIsAnApproval is of an annotation from before the

@@ -105,6 +105,30 @@ func TestADeletionPutsBackWhatNobodyHasConfirmed(t *testing.T) {
 	w.cloudIs("sg-2", "Drop", 1)
 }
 
+// TestARollbackToDropIsLookedAtWhateverWasApproved opens the group of a node, which was
+// isolated before the node came.
+func TestARollbackToDropIsLookedAtWhateverWasApproved(t *testing.T) {
+	t.Parallel()
+	w, instance := newClusterWorld(t)
+	clock := testclock.NewFakePassiveClock(time.Now())
+	w.clock = clock
+	w.sim.SetPolicy(w.region, "sg-nodes", "Drop")
+	w.policy("p", "sg-nodes", "Accept", rollbackAfter(15*time.Minute))
+	w.approve("p")
+	w.start()
+	w.awaitReason("p", v1alpha1.ReasonInSync)
+	clock.SetTime(clock.Now().Add(16 * time.Minute))
+	w.reconcileNow("p")
+	p := w.awaitReason("p", v1alpha1.ReasonApprovalRequired)
+	if message := readyMessage(p); !strings.Contains(message, instance) || !strings.Contains(message, "keep that by the annotation "+v1alpha1.AnnotationConfirm) {
+		t.Errorf("%s", message)
+	}
+	w.cloudIs("sg-nodes", "Accept", 1)
+	w.annotate("p", v1alpha1.AnnotationConfirm, "1")
+	w.awaitReason("p", v1alpha1.ReasonInSync)
+	w.cloudIs("sg-nodes", "Accept", 1)
+}
+
 func TestAnEditBackIsNoChangeThatHasToBeConfirmed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ecssim.Group{ID: "sg-1", Policy: "Accept"})

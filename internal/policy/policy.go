@@ -53,7 +53,7 @@ type Intent struct {
 	Restoring bool
 	// RollingBack says that Value is what stood before a change that nobody confirmed.
 	RollingBack bool
-	// Recorded says that the record speaks of this very spec, not of an earlier one.
+	// Recorded says that the last change was made for this very spec, not for an earlier one.
 	Recorded bool
 }
 
