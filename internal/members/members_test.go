@@ -3,6 +3,9 @@ package members
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,32 +46,49 @@ func (static) Unused(string) {}
 
 func (static) Judge(string, ecs.Credential, *ecs.Error) {}
 
-// newLargeVPC is one of 20 pages, which take 30 milliseconds each.
-func newLargeVPC(t *testing.T) (Cloud, *ecssim.Server) {
+// turns is a service that answers so many calls in each turn of a pass, whose time is up
+// then.
+type turns struct {
+	sim    *ecssim.Server
+	left   atomic.Int64
+	cancel atomic.Pointer[context.CancelFunc]
+}
+
+const callsInATurn = 6
+
+func (s *turns) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.left.Add(-1) < 0 {
+		(*s.cancel.Load())()
+		<-r.Context().Done()
+		return
+	}
+	s.sim.ServeHTTP(w, r)
+}
+
+// newLargeVPC is one of 20 pages.
+func newLargeVPC(t *testing.T) (Cloud, *turns) {
 	t.Helper()
-	sim := ecssim.New(ecssim.Options{Keys: []ecssim.Key{{ID: "LTAItestkeyid0000001", Secret: "testsecret0123456789abcdefghij"}}, Regions: []string{"cn-hangzhou"}})
+	s := &turns{sim: ecssim.New(ecssim.Options{Keys: []ecssim.Key{{ID: "LTAItestkeyid0000001", Secret: "testsecret0123456789abcdefghij"}}, Regions: []string{"cn-hangzhou"}})}
 	for n := range 10_000 {
-		sim.PutInterface(ecssim.Interface{Region: "cn-hangzhou", ID: fmt.Sprintf("eni-%05d", n), VpcID: "vpc-1", Groups: []string{fmt.Sprint("sg-", n%5)}})
+		s.sim.PutInterface(ecssim.Interface{Region: "cn-hangzhou", ID: fmt.Sprintf("eni-%05d", n), VpcID: "vpc-1", Groups: []string{fmt.Sprint("sg-", n%5)}})
 	}
-	sim.SetLatency(30 * time.Millisecond)
-	address, stop, err := sim.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(stop)
-	endpoint, err := ecs.ParseEndpoint(address, false)
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	endpoint, err := ecs.ParseEndpoint(server.URL, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return Cloud{Account: "prod", Client: ecs.New(ecs.Options{Credentials: static{AccessKeyID: "LTAItestkeyid0000001", AccessKeySecret: "testsecret0123456789abcdefghij"},
-		Endpoint: endpoint, Timeout: 10 * time.Second, QPS: 10000, Burst: 10000})}, sim
+		Endpoint: endpoint, Timeout: time.Minute, QPS: 10000, Burst: 10000})}, s
 }
 
-// inTurns calls with little time each, as passes do, until there is an answer.
-func inTurns[T any](t *testing.T, call func(context.Context) (T, time.Duration, error)) (value T) {
+// inTurns calls as passes do, until there is an answer.
+func inTurns[T any](t *testing.T, s *turns, call func(context.Context) (T, time.Duration, error)) (value T) {
 	t.Helper()
 	for range 20 {
-		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+		ctx, cancel := context.WithCancel(t.Context())
+		s.cancel.Store(&cancel)
+		s.left.Store(callsInATurn)
 		value, wait, err := call(ctx)
 		cancel()
 		if err == nil && wait == 0 {
@@ -80,22 +100,22 @@ func inTurns[T any](t *testing.T, call func(context.Context) (T, time.Duration, 
 }
 
 func TestAListingThatTakesLongerThanAPassGoesOnInTheNext(t *testing.T) {
-	cloud, sim := newLargeVPC(t)
+	cloud, service := newLargeVPC(t)
 	s := &Store{Now: time.Now}
-	snapshot := inTurns(t, func(ctx context.Context) (*Snapshot, time.Duration, error) {
+	snapshot := inTurns(t, service, func(ctx context.Context) (*Snapshot, time.Duration, error) {
 		return s.OfVPC(ctx, cloud, "cn-hangzhou", "vpc-1", factsFor)
 	})
-	if calls := sim.CallCount(ecs.ActionInterfaces); len(snapshot.Interfaces) != 10_000 || calls > 30 {
+	if calls := service.sim.CallCount(ecs.ActionInterfaces); len(snapshot.Interfaces) != 10_000 || calls > 30 {
 		t.Errorf("%d interfaces, %d calls", len(snapshot.Interfaces), calls)
 	}
 }
 
 func TestTheGroupsOfAVPCThatIsTooLargeForAPassAreReadSingly(t *testing.T) {
-	cloud, _ := newLargeVPC(t)
+	cloud, service := newLargeVPC(t)
 	s := &Store{Now: time.Now}
 	for n := range 5 {
 		g := ecs.Group{RegionID: "cn-hangzhou", SecurityGroupID: fmt.Sprint("sg-", n)}
-		found := inTurns(t, func(ctx context.Context) (Found, time.Duration, error) { return s.OfGroup(ctx, cloud, g, "vpc-1") })
+		found := inTurns(t, service, func(ctx context.Context) (Found, time.Duration, error) { return s.OfGroup(ctx, cloud, g, "vpc-1") })
 		if len(found.Interfaces) != 2000 {
 			t.Errorf("%d interfaces", len(found.Interfaces))
 		}
