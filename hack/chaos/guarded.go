@@ -91,7 +91,7 @@ func (h *history) tallies() (held, putBack, kept int) {
 			return c != nil && c.Reason == v1alpha1.ReasonApprovalRequired
 		})
 		putBack += ever(l, func(p *v1alpha1.SecurityGroupPolicy) bool {
-			return p.Status.Rollback != nil && p.Status.Rollback.RolledBack
+			return p.Status.LastModification != nil && p.Status.LastModification.Cause == v1alpha1.CauseRollback
 		})
 		kept += ever(l, func(p *v1alpha1.SecurityGroupPolicy) bool {
 			return p.Status.Rollback != nil && p.Status.Rollback.Confirmed

@@ -71,6 +71,11 @@ func writtenAhead(found map[string]*sending, v version) (wrong string) {
 	s := found[request.ClientToken]
 	switch {
 	case s == nil:
+		// What is repeated is the request of an earlier spec, which may have asked for no
+		// rollback.
+		if why := unsecured(v); why != "" {
+			wrong = fmt.Sprintf("no change that cannot be put back: %s wrote token %s ahead, and %s", p.Name, request.ClientToken, why)
+		}
 		s = &sending{uid: p.UID, name: p.Name, to: request.To, first: v}
 		found[request.ClientToken] = s
 	case s.uid != p.UID:
@@ -97,8 +102,6 @@ func unwanted(v version) string {
 		return "had its change put back for this generation"
 	case p.Status.PendingModification.Cause == v1alpha1.CauseRollback && p.Spec.ManagementPolicy != v1alpha1.ManagementObserve && !p.Spec.Suspend:
 		return unwantedRollback(v)
-	case unsecured(v) != "":
-		return unsecured(v)
 	case p.Spec.ManagementPolicy == v1alpha1.ManagementObserve:
 		return "only observes"
 	case p.Spec.Suspend:

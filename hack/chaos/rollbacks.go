@@ -79,6 +79,8 @@ func unsecured(v version) string {
 	switch {
 	case b == nil || b.RolledBack:
 		return fmt.Sprintf("does not say what to put back: %+v", b)
+	case b.Confirmed && b.Generation != p.Generation:
+		return "has another generation's change confirmed alone"
 	case b.Confirmed:
 	case b.To != m.From && b.To != m.To:
 		return "would put " + b.To + " back"
@@ -118,11 +120,13 @@ func letBe(versions []version, b, now *v1alpha1.Rollback, effects []ecssim.Effec
 		return names(v.policy, v1alpha1.AnnotationConfirm, b.Generation, v.policy.Generation)
 	}
 	switch {
+	case calledOff(versions, b), hadNoEffect(was.Status.PendingModification, b, effects):
+		return ""
 	case now != nil && now.Confirmed && !slices.ContainsFunc(versions, confirmed):
 		return "nobody confirmed it"
 	case now != nil && now.RolledBack && is.at.Before(b.Deadline.Add(-blur)):
 		return "it was not due"
-	case now != nil && (now.Confirmed || now.RolledBack), calledOff(versions, b), hadNoEffect(was.Status.PendingModification, b, effects):
+	case now != nil && (now.Confirmed || now.RolledBack):
 		return ""
 	case now != nil && now.To == b.To && !now.Deadline.After(is.at.Add(rollbackAfter+blur)):
 		return "" // the same anew, for a correction of drift

@@ -101,7 +101,10 @@ func TestAChangeThatCannotBePutBackIsFound(t *testing.T) {
 	}{
 		"with its rollback":    {func(*v1alpha1.SecurityGroupPolicy) {}, false},
 		"confirmed in advance": {func(p *v1alpha1.SecurityGroupPolicy) { p.Status.Rollback.Confirmed = true }, false},
-		"without any":          {func(p *v1alpha1.SecurityGroupPolicy) { p.Status.Rollback = nil }, true},
+		"confirmed for another": {func(p *v1alpha1.SecurityGroupPolicy) {
+			p.Status.Rollback.Confirmed, p.Status.Rollback.Generation = true, 0
+		}, true},
+		"without any": {func(p *v1alpha1.SecurityGroupPolicy) { p.Status.Rollback = nil }, true},
 		"with an old one": {func(p *v1alpha1.SecurityGroupPolicy) {
 			p.Status.Rollback.Generation, p.Status.Rollback.RolledBack = 0, true
 		}, true},
@@ -113,7 +116,7 @@ func TestAChangeThatCannotBePutBackIsFound(t *testing.T) {
 	} {
 		p := writesAhead(tried(), "token", ecssim.Drop)
 		c.harm(p)
-		if why := unwanted(version{at: at(10), policy: p}); (why != "") != c.found {
+		if why := unsecured(version{at: at(10), policy: p}); (why != "") != c.found {
 			t.Errorf("%s: %q", name, why)
 		}
 	}
@@ -135,11 +138,14 @@ func TestALostRollbackIsFound(t *testing.T) {
 	}{
 		"lost":           {20, with(lost), []ecssim.Effect{effect(5, ecssim.Drop, "token")}, true},
 		"without effect": {20, with(lost), nil, false},
+		"without effect, and said to be put back": {20, with(func(p *v1alpha1.SecurityGroupPolicy) {
+			p.Status.Rollback.RolledBack, p.Status.Rollback.Generation = true, 0
+		}), nil, false},
 		"put back":       {70, with(func(p *v1alpha1.SecurityGroupPolicy) { p.Status.Rollback.RolledBack = true }), nil, false},
-		"put back early": {20, with(func(p *v1alpha1.SecurityGroupPolicy) { p.Status.Rollback.RolledBack = true }), nil, true},
+		"put back early": {20, with(func(p *v1alpha1.SecurityGroupPolicy) { p.Status.Rollback.RolledBack = true }), []ecssim.Effect{effect(5, ecssim.Drop, "token")}, true},
 		"confirmed": {20, answered(with(func(p *v1alpha1.SecurityGroupPolicy) { p.Status.Rollback.Confirmed = true }), v1alpha1.AnnotationConfirm, 1),
 			nil, false},
-		"confirmed by nobody":    {20, with(func(p *v1alpha1.SecurityGroupPolicy) { p.Status.Rollback.Confirmed = true }), nil, true},
+		"confirmed by nobody":    {20, with(func(p *v1alpha1.SecurityGroupPolicy) { p.Status.Rollback.Confirmed = true }), []ecssim.Effect{effect(5, ecssim.Drop, "token")}, true},
 		"undone by an edit":      {20, with(func(p *v1alpha1.SecurityGroupPolicy) { lost(p); p.Spec.InnerAccessPolicy = ecssim.Accept }), []ecssim.Effect{effect(5, ecssim.Drop, "token")}, false},
 		"Observe":                {20, with(func(p *v1alpha1.SecurityGroupPolicy) { lost(p); p.Spec.ManagementPolicy = v1alpha1.ManagementObserve }), []ecssim.Effect{effect(5, ecssim.Drop, "token")}, false},
 		"no rollback any more":   {20, with(func(p *v1alpha1.SecurityGroupPolicy) { lost(p); p.Spec.RollbackAfter = nil }), []ecssim.Effect{effect(5, ecssim.Drop, "token")}, false},

@@ -148,7 +148,8 @@ func (w *world) wrongWith(r *resource, s scene, over bool) string {
 		return why
 	}
 	// A short run is over before any deadline. To put Drop back may need an approval.
-	if until, awaits := awaitsConfirmation(p); awaits && over && !w.plan.calmer && !(time.Since(until) > late && mayHold(p, p.Status.Rollback.To, w.hasNode(r.group.id))) {
+	if until, awaits := awaitsConfirmation(p); awaits && over && !w.plan.calmer &&
+		(time.Since(until) <= late || !mayHold(p, p.Status.Rollback.To, w.hasNode(r.group.id))) {
 		return "is put back at " + until.Format(clockFormat) + ", and nobody has confirmed it"
 	}
 	return ""
