@@ -108,6 +108,6 @@ func (r *Reconciler) withinBudget(ctx context.Context, s *pass, approved bool) (
 		return outcome{}, false
 	}
 	s.waitsForBudget = true
-	return approvalRequired(fmt.Sprintf("The change to %s waits: --change-budget lets %d groups of an account change to it in ten minutes. It goes on by itself; for now: %s",
-		key.to, r.ChangeBudget, howToApprove(s.p)), v1alpha1.ConditionReconciling, retryAt, min(wait, budgetWindow)), true
+	return approvalRequired(fmt.Sprintf("The change to %s waits: --change-budget lets %d groups of an account change to it in ten minutes. It goes on by itself, and at once if the annotation %s is set to %q",
+		key.to, r.ChangeBudget, v1alpha1.AnnotationApprove, strconv.FormatInt(s.p.Generation, 10)), v1alpha1.ConditionReconciling, retryAt, min(wait, budgetWindow)), true
 }
