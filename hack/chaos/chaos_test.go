@@ -36,7 +36,7 @@ func TestChaosLeavesEverythingAsItShouldBe(t *testing.T) {
 	ctrl.SetLogger(ctrl.Log.WithSink(nil))
 	// A change is judged by the same plan as the one before it; make chaos draws a
 	// new one each time.
-	seed := uint64(20261124)
+	seed := uint64(5)
 	if text := os.Getenv(seedVariable); text != "" {
 		var err error
 		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
