@@ -33,7 +33,7 @@ const maxCorrections = 16
 // after that, and the outcome is recorded together with the end of the request.
 func (r *Reconciler) apply(ctx context.Context, s *pass) outcome {
 	fresh, rollback := s.plan.Action == policy.Modify, s.p.Status.Rollback
-	if fresh {
+	if fresh || openRollback(s.p) == nil { // the spec may ask for one since the request was written
 		r.planRollback(s)
 	}
 	refund := func() {

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/sgp-operator/sgp-operator/api/v1alpha1"
 	"github.com/sgp-operator/sgp-operator/internal/ecs"
 	"github.com/sgp-operator/sgp-operator/internal/policy"
@@ -126,5 +128,23 @@ func TestAChangeThatHadToWaitIsPutBackAsWell(t *testing.T) {
 				t.Errorf("%s: %+v", reason, w.p().Status.Rollback)
 			}
 		})
+	}
+}
+
+// The change was written down before the spec asked for a rollback, and its answer was lost.
+func TestARepeatedRequestIsPutBackIfTheSpecAsksForItByThen(t *testing.T) {
+	w := newStory(t)
+	w.asks(modifyCall)
+	w.take("modify to Drop: done, and the answer is lost")
+	w.do("r0 is edited: rollbackAfter", func(c *state) {
+		p := c.policies[0].newest().DeepCopy()
+		p.Spec.RollbackAfter = &metav1.Duration{Duration: 3 * time.Minute}
+		p.Generation++
+		c.edits[0]++
+		c.putPolicy(0, p)
+	})
+	w.pass(30 * time.Second)
+	if b := openRollback(w.p()); b == nil || b.To != "Accept" {
+		t.Fatalf("rollback %+v", b)
 	}
 }

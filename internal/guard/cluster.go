@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -47,7 +48,7 @@ var providerID = regexp.MustCompile(`^(?:alicloud://)?([a-z]{2,3}(?:-[a-z0-9]+)+
 const nodesPage = 500
 
 // readCluster reads the cluster from the API server itself.
-func readCluster(ctx context.Context, api client.Reader) (*cluster, error) {
+func readCluster(ctx context.Context, api client.Reader, absent *absence) (*cluster, error) {
 	c := &cluster{instances: map[string][]string{}, addresses: map[netip.Addr]bool{}, groups: map[string]string{}}
 	configs := map[string]bool{"eni-config": true}
 	if err := c.readNodes(ctx, api, configs); err != nil {
@@ -65,8 +66,8 @@ func readCluster(ctx context.Context, api client.Reader) (*cluster, error) {
 		}
 	}
 	return c, errors.Join(
-		c.readNetworking(ctx, api, "PodNetworking", "podnetworkings", "spec", "securityGroupIDs"),
-		c.readNetworking(ctx, api, "Node", "nodes", "spec", "eniSpec", "securityGroupIDs"),
+		c.readNetworking(ctx, api, absent, "PodNetworking", "podnetworkings", "spec", "securityGroupIDs"),
+		c.readNetworking(ctx, api, absent, "Node", "nodes", "spec", "eniSpec", "securityGroupIDs"),
 	)
 }
 
@@ -153,13 +154,30 @@ func (c *cluster) readTerway(ctx context.Context, api client.Reader, name string
 // groupForm finds ids in a text.
 var groupForm = regexp.MustCompile(`\bsg-[A-Za-z0-9_-]{1,97}`)
 
+// absence remembers for a while which kinds the cluster does not have: to ask for one has
+// the client discover all kinds anew.
+type absence struct {
+	now   func() time.Time
+	until map[string]time.Time
+}
+
+const absentFor = 10 * time.Minute
+
+func (a *absence) note(kind string) { a.until[kind] = a.now().Add(absentFor) }
+
+func (a *absence) holds(kind string) bool { return a.now().Before(a.until[kind]) }
+
 // readNetworking finds the groups that objects of Terway name, if the cluster has such.
-func (c *cluster) readNetworking(ctx context.Context, api client.Reader, kind, resource string, path ...string) error {
+func (c *cluster) readNetworking(ctx context.Context, api client.Reader, absent *absence, kind, resource string, path ...string) error {
+	if absent.holds(kind) {
+		return nil
+	}
 	for token := ""; ; {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(schema.GroupVersionKind{Group: "network.alibabacloud.com", Version: "v1beta1", Kind: kind + "List"})
 		switch err := api.List(ctx, list, client.Limit(nodesPage), client.Continue(token)); {
 		case apimeta.IsNoMatchError(err), apierrors.IsNotFound(err):
+			absent.note(kind)
 			return nil
 		case err != nil:
 			return unread(err, "list "+resource+".network.alibabacloud.com")

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -66,7 +67,7 @@ func TestTheClusterIsFoundInNodesAddressesAndTerway(t *testing.T) {
 		terway("PodNetworking", "pods", map[string]any{"securityGroupIDs": []any{"sg-pods"}}),
 		terway("Node", "a", map[string]any{"eniSpec": map[string]any{"securityGroupIDs": []any{"sg-node"}}}),
 	).Build()
-	got, err := readCluster(t.Context(), api)
+	got, err := readCluster(t.Context(), api, &absence{time.Now, map[string]time.Time{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +107,30 @@ func TestOffAlibabaCloudNothingElseIsRead(t *testing.T) {
 	// What took a tenth of a second to read counts for a second.
 	if reads != 2 {
 		t.Errorf("%d reads for four changes", reads)
+	}
+}
+
+// To ask for a kind that there is not has the client discover all kinds.
+func TestAKindThatTheClusterHasNotIsAskedForOnceInAWhile(t *testing.T) {
+	now, asked := time.Now(), 0
+	api := interceptor.NewClient(fake.NewClientBuilder().WithScheme(scheme(t)).WithObjects(node("a", "cn-hangzhou.i-bp1a", nil)).Build(), interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
+			if _, ok := list.(*unstructured.UnstructuredList); ok {
+				asked++
+				return &apimeta.NoKindMatchError{}
+			}
+			return c.List(ctx, list, o...)
+		},
+	})
+	absent := &absence{func() time.Time { return now }, map[string]time.Time{}}
+	for range 3 {
+		if _, err := readCluster(t.Context(), api, absent); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now = now.Add(absentFor)
+	if _, err := readCluster(t.Context(), api, absent); err != nil || asked != 4 {
+		t.Errorf("asked %d times for two kinds, %v", asked, err)
 	}
 }
 

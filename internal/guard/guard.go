@@ -54,6 +54,7 @@ type Guard struct {
 	mu      sync.Mutex
 	cluster *cluster
 	until   time.Time
+	absent  *absence
 }
 
 // Finding is what was found in a group.
@@ -109,7 +110,10 @@ func (g *Guard) read(ctx context.Context) (*cluster, error) {
 	if g.cluster != nil && began.Before(g.until) {
 		return g.cluster, nil
 	}
-	c, err := readCluster(ctx, g.API)
+	if g.absent == nil {
+		g.absent = &absence{g.Now, map[string]time.Time{}}
+	}
+	c, err := readCluster(ctx, g.API, g.absent)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package operator_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -198,7 +199,7 @@ func TestAnAuditSaysWhetherAManagerIsAlive(t *testing.T) {
 		if err := api.Create(t.Context(), l); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _ = api.Delete(t.Context(), l, client.GracePeriodSeconds(0)) })
+		t.Cleanup(func() { _ = api.Delete(context.WithoutCancel(t.Context()), l, client.GracePeriodSeconds(0)) })
 	}
 	lease("sgp-operator", time.Now())
 	lease("sgp-operator-1a2b3c4d", time.Now().Add(-time.Hour))

@@ -1,6 +1,7 @@
 package operator_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -72,7 +73,7 @@ func (w *world) account(name, secret string, edits ...func(*ecsAccount)) *ecsAcc
 	if err := api.Create(w.t.Context(), a); err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { _ = api.Delete(w.t.Context(), a) })
+	w.t.Cleanup(func() { _ = api.Delete(context.WithoutCancel(w.t.Context()), a) })
 	return a
 }
 

@@ -34,7 +34,7 @@ func (w *world) node(id string) {
 	if err := api.Create(w.t.Context(), n); err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { _ = api.Delete(w.t.Context(), n) })
+	w.t.Cleanup(func() { _ = api.Delete(context.WithoutCancel(w.t.Context()), n) })
 }
 
 // newClusterWorld is a cluster with one node, i-NUMBER, in the test's region and account,
@@ -239,7 +239,7 @@ func TestTheMarksOfAClusterHoldADrop(t *testing.T) {
 	if err := api.Create(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = api.Delete(t.Context(), config) })
+	t.Cleanup(func() { _ = api.Delete(context.WithoutCancel(t.Context()), config) })
 	for id, c := range map[string]struct {
 		group ecssim.Group
 		want  string

@@ -95,6 +95,7 @@ func TestEachResourceIsHandledByExactlyOneShard(t *testing.T) {
 		groups = append(groups, ecssim.Group{ID: fmt.Sprint("sg-", i), Policy: "Accept"})
 	}
 	w := newWorld(t, groups...)
+	w.options.MaxConcurrentReconciles = 16 // so that no change has to give way in the region
 	names := []string{"a", "b", "rest"}
 	for i := range 3 * each {
 		w.policy(fmt.Sprint("p-", i), fmt.Sprint("sg-", i), []string{"Accept", "Drop"}[i/3%2], inShard(names[i%3]))
