@@ -88,6 +88,7 @@ var listing = []Check{
 	refusal("list-too-many", Assumed, "A listing with MaxResults 101", "InvalidParamter", ecs.ActionList, over("MaxResults", "101")),
 	refusal("list-page-token", Documented, "A listing with a NextToken that is not ECS's", "InValidParameter.NextToken", ecs.ActionList, over("MaxResults", "10", "NextToken", "nonsense")),
 	refusal("list-malformed-id", Documented, "A listing of a group with a blank and `!` in its id", "InvalidSecurityGroupId.Malformed", ecs.ActionList, onAnother(malformed)),
+	refusal("list-name", Documented, "A listing of a name with `*`", "InvalidSecurityGroupName.Malformed", ecs.ActionList, over("SecurityGroupName", "web*")),
 	refusal("list-type", Documented, "A listing of a type that there is not", "InvalidParameter.SecurityGroupType", ecs.ActionList, over("SecurityGroupType", "other")),
 	refusal("list-no-region", Documented, "A listing without RegionId", "MissingParameter.RegionId", ecs.ActionList, over("RegionId", "")),
 	refusal("list-dry-run", Documented, "A listing with DryRun", "DryRunOperation", ecs.ActionList, over("DryRun", "true")),

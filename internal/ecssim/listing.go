@@ -128,6 +128,9 @@ func newGroupFilter(c *call) (groupFilter, *apiError) {
 		}
 		f.ids = []string{id}
 	}
+	if f.name != "" && !validName(f.name) {
+		return f, malformedGroupName()
+	}
 	if !slices.Contains(groupTypes, f.kind) {
 		return f, invalidGroupType()
 	}

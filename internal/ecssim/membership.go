@@ -25,7 +25,7 @@ func (s *Server) createSecurityGroup(c *call) (object, *apiError) {
 	case refusal != nil:
 		return nil, refusal
 	case c.has("SecurityGroupName") && !validName(c.param("SecurityGroupName")):
-		return nil, refuse(400, "InvalidSecurityGroupName.Malformed", "The specified parameter SecurityGroupName is not valid.")
+		return nil, malformedGroupName()
 	case c.has("Description") && !validText(c.param("Description"), 256):
 		return nil, refuse(400, "InvalidDescription.Malformed", "The specified parameter Description is not valid.")
 	case !slices.Contains(groupTypes, c.param("SecurityGroupType")):
@@ -190,6 +190,10 @@ func (c *call) tags() (map[string]string, *apiError) {
 
 func validTag(text string) bool {
 	return utf8.RuneCountInString(text) <= maxTagText && !strings.Contains(text, "http://") && !strings.Contains(text, "https://")
+}
+
+func malformedGroupName() *apiError {
+	return refuse(400, "InvalidSecurityGroupName.Malformed", "The specified parameter SecurityGroupName is not valid.")
 }
 
 var nameForm = regexp.MustCompile(`^[\p{L}\p{N}:_.\- ]+$`)
