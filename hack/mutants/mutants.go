@@ -66,7 +66,7 @@ var mutants = []mutant{
 	{"a group is given up while a change may be under way", claim,
 		"s.known.pending.age(pendingID(m), r.Clock.Now()) < policy.Doubt {", "s.known.pending.age(pendingID(m), r.Clock.Now()) < 0*policy.Doubt {", three, "mode,lose,edit", "2"},
 	{"a change is made before there is a finalizer", apply,
-		"	if err := r.setFinalizer(ctx, s, putsBack(s.p)); err != nil {\n		s.p.Status.Rollback = rollback // nothing is changed that could be put back\n		return r.failed(s, err)\n	}\n", "", one, "edit", "1"},
+		"	if err := r.setFinalizer(ctx, s, putsBack(s.p)); err != nil {\n", "	if err := error(nil); err != nil {\n", one, "edit", "1"},
 	{"the record of a change is lost to an edit meanwhile", finish,
 		"	if s.sent {\n		err = r.writeOnNewest(ctx, s, err)\n	}", "	if s.sent {\n		err = client.IgnoreNotFound(nil)\n	}", one, "edit,remove", "2"},
 	{"a stale cache makes a resource run in circles", finish,
