@@ -262,10 +262,8 @@ func (r *Reconciler) commit(s *pass, o outcome) (ctrl.Result, error) {
 	if sooner(s.verifyIn) {
 		result.RequeueAfter = s.verifyIn + r.Jitter(s.verifyIn)
 	}
-	// It may have become due since the pass decided otherwise.
-	left, open := r.untilRollback(s.p)
-	if decided := !s.observedAt.IsZero() && !s.rollingBack; open && (left > 0 || decided) && sooner(max(left, time.Millisecond)) {
-		result = ctrl.Result{RequeueAfter: max(left, time.Millisecond)}
+	if wait := r.wakeForRollback(s); sooner(wait) {
+		result = ctrl.Result{RequeueAfter: wait}
 	}
 	r.memory.keep(s.p.UID, e)
 	r.leaveLine(s, o, now)

@@ -83,6 +83,18 @@ func (r *Reconciler) untilRollback(p *v1alpha1.SecurityGroupPolicy) (left time.D
 	return max(0, b.Deadline.Sub(r.Clock.Now())), true
 }
 
+// wakeForRollback is when to come back for a change that has to be put back; zero if it needs
+// no time of its own. It may have become due since the pass decided otherwise.
+func (r *Reconciler) wakeForRollback(s *pass) time.Duration {
+	left, open := r.untilRollback(s.p)
+	decided := !s.observedAt.IsZero() && !s.rollingBack
+	switch {
+	case !open, left == 0 && !decided:
+		return 0
+	}
+	return max(left, time.Millisecond)
+}
+
 // planRollback writes down what a change that is about to be sent would be put back to.
 func (r *Reconciler) planRollback(s *pass) {
 	p, b, change := s.p, s.p.Status.Rollback, s.plan.Change
