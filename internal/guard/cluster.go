@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -199,5 +198,5 @@ func unread(err error, what string) error {
 	if apierrors.IsForbidden(err) {
 		return &unreadError{what}
 	}
-	return fmt.Errorf("%s: %w", strings.TrimSpace(what), err)
+	return fmt.Errorf("%s: %w", what, err)
 }

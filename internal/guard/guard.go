@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -89,7 +90,7 @@ func (g *Guard) Check(ctx context.Context, p *v1alpha1.SecurityGroupPolicy, acco
 		return Finding{}, 0, err
 	}
 	cloud.Account = account
-	checked, wait, err := g.look(ctx, cloud, c, p, o, marks)
+	checked, wait, err := g.inspect(ctx, cloud, c, p, o, marks)
 	if e, ok := errors.AsType[*ecs.Error](err); ok && e.Class == ecs.Denied {
 		return held(append(marks, "it cannot be told whether it would cut this cluster off: the account may not call ecs:"+e.Action)...), 0, nil
 	}
@@ -132,8 +133,8 @@ func (g *Guard) marks(c *cluster, id string, o ecs.Observation) (marks []string)
 	return marks
 }
 
-// look reads what the group protects, if the nodes of the cluster are the account's at all.
-func (g *Guard) look(ctx context.Context, cloud members.Cloud, c *cluster, p *v1alpha1.SecurityGroupPolicy, o ecs.Observation, marks []string) (checked Finding, _ time.Duration, _ error) {
+// inspect reads what the group protects, if the nodes of the cluster are the account's at all.
+func (g *Guard) inspect(ctx context.Context, cloud members.Cloud, c *cluster, p *v1alpha1.SecurityGroupPolicy, o ecs.Observation, marks []string) (checked Finding, _ time.Duration, _ error) {
 	id, region := p.Spec.SecurityGroupID, p.Spec.RegionID
 	own, wait, err := g.Store.Instances(ctx, cloud, region, c.instances[region], accountFor)
 	if err != nil || wait > 0 {
@@ -230,11 +231,7 @@ func (c *cluster) isControlPlane(i ecs.Interface, inOurVPC bool) bool {
 
 // named names some of a set, always the same ones.
 func named(ids map[string]bool) string {
-	all := make([]string, 0, len(ids))
-	for id := range ids {
-		all = append(all, id)
-	}
-	slices.Sort(all)
+	all := slices.Sorted(maps.Keys(ids))
 	if len(all) > mostNamed {
 		return strings.Join(all[:mostNamed], ", ") + " and others"
 	}

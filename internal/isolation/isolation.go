@@ -10,6 +10,7 @@ package isolation
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -93,7 +94,7 @@ func Judge(f Facts) Verdict {
 			in[id] = append(in[id], i)
 		}
 	}
-	for _, id := range sorted(in) {
+	for _, id := range slices.Sorted(maps.Keys(in)) {
 		group, known := f.Groups[id]
 		if !known || group.More {
 			v.Unread = append(v.Unread, "the rules of "+id)
@@ -101,8 +102,6 @@ func Judge(f Facts) Verdict {
 		if id != f.ID && group.Accept && !isOneOwner(in[id]) {
 			v.Paths = append(v.Paths, Path{GroupID: id})
 		}
-	}
-	for _, id := range sorted(in) {
 		f.judgeRules(&v, id, in[id])
 	}
 	slices.SortStableFunc(v.Paths, func(a, b Path) int {
@@ -133,21 +132,19 @@ func (f *Facts) judgeRules(v *Verdict, id string, targets []ecs.Interface) {
 		if r.Unknown {
 			v.Unread = append(v.Unread, "the source or target of the rule "+r.ID+" of "+id)
 		}
-		sources := slices.Collect(func(yield func(ecs.Interface) bool) {
-			for _, i := range f.Interfaces {
-				if (overlaps(from, i.Prefixes) || r.FromGroup != "" && slices.Contains(i.GroupIDs, r.FromGroup)) && !yield(i) {
-					return
-				}
-			}
+		sources := those(f.Interfaces, func(i ecs.Interface) bool {
+			return overlaps(from, i.Prefixes) || r.FromGroup != "" && slices.Contains(i.GroupIDs, r.FromGroup)
 		})
-		reached := targets
-		if len(r.To) > 0 {
-			reached = slices.DeleteFunc(slices.Clone(targets), func(i ecs.Interface) bool { return !overlaps(r.To, i.Prefixes) })
-		}
+		reached := those(targets, func(i ecs.Interface) bool { return len(r.To) == 0 || overlaps(r.To, i.Prefixes) })
 		if connects(sources, reached) {
 			v.Paths = append(v.Paths, Path{GroupID: id, RuleID: r.ID, Protocol: cmp.Or(r.Protocol, "ALL"), Ports: cmp.Or(r.Ports, "-1/-1"), Drops: drops})
 		}
 	}
+}
+
+// those are the interfaces that something holds for.
+func those(all []ecs.Interface, holds func(ecs.Interface) bool) []ecs.Interface {
+	return slices.DeleteFunc(slices.Clone(all), func(i ecs.Interface) bool { return !holds(i) })
 }
 
 // connects tells whether one of the sources and one of the targets belong to two owners.
@@ -164,15 +161,6 @@ func owner(i ecs.Interface) string { return cmp.Or(i.InstanceID, i.ID) }
 
 func overlaps(a, b []netip.Prefix) bool {
 	return slices.ContainsFunc(a, func(p netip.Prefix) bool { return slices.ContainsFunc(b, p.Overlaps) })
-}
-
-func sorted(in map[string][]ecs.Interface) []string {
-	ids := make([]string, 0, len(in))
-	for id := range in {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
 }
 
 // mostTold is how many paths a message names.
