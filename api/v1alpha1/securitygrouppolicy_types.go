@@ -279,6 +279,10 @@ type Rollback struct {
 	RolledBack bool `json:"rolledBack,omitempty"`
 }
 
+// IsOpen tells whether the change is still to be put back unless it is confirmed. No rollback
+// at all, nil, is not open.
+func (b *Rollback) IsOpen() bool { return b != nil && !b.Confirmed && !b.RolledBack }
+
 // Members is what a security group protects.
 type Members struct {
 	// interfaces is the number of elastic network interfaces.

@@ -22,7 +22,7 @@ import (
 // openRollback is the change of a resource that is put back unless it is confirmed; nil
 // if there is none.
 func openRollback(p *v1alpha1.SecurityGroupPolicy) *v1alpha1.Rollback {
-	if b := p.Status.Rollback; b != nil && !b.RolledBack && !b.Confirmed {
+	if b := p.Status.Rollback; b.IsOpen() {
 		return b
 	}
 	return nil

@@ -14,7 +14,7 @@ const rollbackAfter = time.Minute
 
 // openRollback is the change of a resource that is put back unless it is confirmed.
 func openRollback(p *v1alpha1.SecurityGroupPolicy) *v1alpha1.Rollback {
-	if b := p.Status.Rollback; b != nil && !b.RolledBack && !b.Confirmed {
+	if b := p.Status.Rollback; b.IsOpen() {
 		return b
 	}
 	return nil

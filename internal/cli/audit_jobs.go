@@ -17,7 +17,7 @@ func job(p *v1alpha1.SecurityGroupPolicy, claim *v1alpha1.SecurityGroupClaim) st
 	switch {
 	case isHeld(p):
 		return whoApproves
-	case !p.DeletionTimestamp.IsZero() && (p.Spec.DeletionPolicy == v1alpha1.DeletionRestore || isOpen(p.Status.Rollback)):
+	case !p.DeletionTimestamp.IsZero() && (p.Spec.DeletionPolicy == v1alpha1.DeletionRestore || p.Status.Rollback.IsOpen()):
 		return "the operator, which puts back what was before"
 	case !p.DeletionTimestamp.IsZero():
 		return "nobody: the resource is being deleted"
@@ -56,10 +56,8 @@ func isHeld(p *v1alpha1.SecurityGroupPolicy) bool {
 
 // awaitsConfirmation tells whether a change is put back unless somebody confirms it.
 func awaitsConfirmation(p *v1alpha1.SecurityGroupPolicy) bool {
-	return isOpen(p.Status.Rollback) && p.Status.InnerAccessPolicy != p.Status.Rollback.To && p.DeletionTimestamp.IsZero() && !p.Spec.Suspend
+	return p.Status.Rollback.IsOpen() && p.Status.InnerAccessPolicy != p.Status.Rollback.To && p.DeletionTimestamp.IsZero() && !p.Spec.Suspend
 }
-
-func isOpen(b *v1alpha1.Rollback) bool { return b != nil && !b.Confirmed && !b.RolledBack }
 
 // jobOf says who alone can help where the operator cannot; empty where nobody has to.
 func jobOf(reason string, claim *v1alpha1.SecurityGroupClaim) string {
