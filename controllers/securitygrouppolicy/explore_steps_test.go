@@ -203,7 +203,7 @@ func (p *port) Modify(_ context.Context, g ecs.Group, to, token string) (string,
 }
 
 // Check implements Guard: where the cluster runs elsewhere there is nothing to ask.
-func (p *port) Check(context.Context, *sgp, string, ecs.Observation) (guard.Finding, time.Duration, error) {
+func (p *port) Check(context.Context, *sgp, ecs.Observation) (guard.Finding, time.Duration, error) {
 	if !p.guarded {
 		return guard.Finding{}, 0, nil
 	}

@@ -17,7 +17,7 @@ import (
 type Guard interface {
 	// Check answers for a group that was just observed. A wait other than zero says that
 	// nothing is known yet, and when to come back.
-	Check(ctx context.Context, p *v1alpha1.SecurityGroupPolicy, account string, o ecs.Observation) (guard.Finding, time.Duration, error)
+	Check(ctx context.Context, p *v1alpha1.SecurityGroupPolicy, o ecs.Observation) (guard.Finding, time.Duration, error)
 }
 
 // Approvals tells whether an account demands an approval of changes to a value. Distrust
@@ -45,7 +45,7 @@ func (r *Reconciler) guard(ctx context.Context, s *pass) (outcome, bool) {
 	}
 	// Who approved an Accept has not approved the way back: a node may have come since.
 	if change.To == ecs.Drop && (!approved || change.Cause == policy.Rollback) {
-		found, wait, err := r.Guard.Check(within, s.p, s.account, s.seen)
+		found, wait, err := r.Guard.Check(within, s.p, s.seen)
 		switch {
 		case err != nil:
 			return r.failed(s, err), true

@@ -99,7 +99,7 @@ func TestOffAlibabaCloudNothingElseIsRead(t *testing.T) {
 	p := &v1alpha1.SecurityGroupPolicy{Spec: v1alpha1.SecurityGroupPolicySpec{RegionID: "cn-hangzhou", SecurityGroupID: "sg-1"}}
 	for range 4 {
 		now = now.Add(400 * time.Millisecond)
-		found, wait, err := g.Check(t.Context(), p, "prod", ecs.Observation{Policy: ecs.Accept, Name: namePrefix + "c1"})
+		found, wait, err := g.Check(t.Context(), p, ecs.Observation{Policy: ecs.Accept, Name: namePrefix + "c1"})
 		if err != nil || wait > 0 || found.Held != "" {
 			t.Errorf("%+v, %v, %v", found, wait, err)
 		}
@@ -157,7 +157,7 @@ func TestWhatOfTheClusterMayNotBeReadHoldsADrop(t *testing.T) {
 			})
 			g := &Guard{API: api, Now: time.Now}
 			p := &v1alpha1.SecurityGroupPolicy{Spec: v1alpha1.SecurityGroupPolicySpec{RegionID: "cn-shanghai", SecurityGroupID: "sg-1"}}
-			found, _, err := g.Check(t.Context(), p, "prod", ecs.Observation{Policy: ecs.Accept})
+			found, _, err := g.Check(t.Context(), p, ecs.Observation{Policy: ecs.Accept})
 			if err != nil || !strings.Contains(found.Held, "the manager may not "+what) {
 				t.Errorf("%q, %v", found.Held, err)
 			}

@@ -69,7 +69,7 @@ type Finding struct {
 
 // Check answers for a group that was just observed. A wait other than zero says that
 // nothing is known yet, and when to come back.
-func (g *Guard) Check(ctx context.Context, p *v1alpha1.SecurityGroupPolicy, account string, o ecs.Observation) (Finding, time.Duration, error) {
+func (g *Guard) Check(ctx context.Context, p *v1alpha1.SecurityGroupPolicy, o ecs.Observation) (Finding, time.Duration, error) {
 	c, err := g.read(ctx)
 	if unread, ok := errors.AsType[*unreadError](err); ok {
 		return held("it cannot be told whether it would cut this cluster off: " + unread.Error()), 0, nil
@@ -89,7 +89,6 @@ func (g *Guard) Check(ctx context.Context, p *v1alpha1.SecurityGroupPolicy, acco
 	if err != nil {
 		return Finding{}, 0, err
 	}
-	cloud.Account = account
 	checked, wait, err := g.inspect(ctx, cloud, c, p, o, marks)
 	if e, ok := errors.AsType[*ecs.Error](err); ok && e.Class == ecs.Denied {
 		return held(append(marks, "it cannot be told whether it would cut this cluster off: the account may not call ecs:"+e.Action)...), 0, nil

@@ -28,15 +28,15 @@ type Isolation struct {
 	Store *Store
 }
 
-// Facts gives what a verdict follows from, for a group that was just observed with its
-// rules. Unread says what could not be read. A wait other than zero says when to come back.
+// Facts gives what a verdict follows from, for a group that an account just observed with
+// its rules. Unread says what could not be read. A wait other than zero says when to come
+// back.
 func (i *Isolation) Facts(ctx context.Context, p *v1alpha1.SecurityGroupPolicy, account string, o ecs.Observation) (facts isolation.Facts, unread string, wait time.Duration) {
 	id, region := p.Spec.SecurityGroupID, p.Spec.RegionID
 	cloud, err := i.Cloud(ctx, p)
 	if err != nil {
 		return facts, "the account cannot be used", 0
 	}
-	cloud.Account = account
 	i.Store.Keep(account, ecs.Group{RegionID: region, SecurityGroupID: id}, o)
 	switch {
 	case p.Spec.OwnerAccount != "":
