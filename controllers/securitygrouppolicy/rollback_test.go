@@ -59,7 +59,10 @@ func TestWhatTheSpecUndoesIsEnforcedThoughARollbackWasUnderWay(t *testing.T) {
 	w.isReady(true)
 }
 
-func TestWhatHadNoEffectIsNotPutBack(t *testing.T) {
+// newUndoneStory is of a guarded cluster and a resource that wants Accept, after somebody else
+// has undone its confirmed change to Drop.
+func newUndoneStory(t *testing.T) *story {
+	t.Helper()
 	w := newRollbackStory(t)
 	w.s.guarded, w.s.left.nodes, w.s.left.approve = true, w.s.left.total, w.s.left.total
 	w.settle()
@@ -68,6 +71,11 @@ func TestWhatHadNoEffectIsNotPutBack(t *testing.T) {
 	w.take("somebody else sets Accept")
 	w.take("r0 is edited: Accept")
 	w.pass(time.Minute)
+	return w
+}
+
+func TestWhatHadNoEffectIsNotPutBack(t *testing.T) {
+	w := newUndoneStory(t)
 	w.take("r0 is edited: Drop")
 	w.asks(modifyCall)
 	w.take("modify to Drop: never arrives")
@@ -112,14 +120,7 @@ func TestAChangeThatHadToWaitIsPutBackAsWell(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newRollbackStory(t)
-			w.s.guarded, w.s.left.nodes, w.s.left.approve = true, w.s.left.total, w.s.left.total
-			w.settle()
-			w.take("r0 is confirmed")
-			w.pass(time.Minute)
-			w.take("somebody else sets Accept")
-			w.take("r0 is edited: Accept")
-			w.pass(time.Minute)
+			w := newUndoneStory(t)
 			wait(w)
 			w.settle()
 			w.pass(4 * time.Minute)
